@@ -1,0 +1,92 @@
+"""Settings of the job system: the only reader of Django's settings in this app.
+
+Each field is the Django setting `JOBS_<FIELD IN CAPITALS>`; text (from an environment variable) is
+converted. Durations carry their unit in the name. `manage.py check` reports what is wrong by name.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PREFIX = "JOBS_"
+
+
+def _words(value: Any) -> Any:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+class Conf(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # fmt: off
+    data_dir: Path = Field(Path("var"), description="Folder of everything this system writes to disk: database, broker, outbox, effects.log.")
+    demo: bool = Field(False, description="Registers the type `echo`, for trying things out.")
+    queues: Words = Field(("high", "default", "low"), min_length=1, description="Queues that exist, most urgent first; workers serve them in this order.")
+
+    max_attempts: int = Field(5, ge=1, le=100, description="Failures allowed to a job whose type and request do not say.")
+    max_crashes: int = Field(3, ge=1, le=100, description="Times a job may take its process down before it is failed.")
+    timeout_s: int = Field(300, ge=1, le=86_400, description="Soft timeout of an attempt, in seconds, where type and request do not say.")
+    hard_timeout_extra_s: float = Field(10, ge=0.5, description="Seconds after the soft timeout at which the process is killed.")
+    stop_grace_s: float = Field(25, ge=0, description="Seconds a stopping worker lets running handlers finish.")
+    concurrency: int = Field(10, ge=1, le=1000, description="Handler threads of a worker process.")
+    horse_max_jobs: int = Field(0, ge=0, description="Jobs after which a worker's process is replaced; 0 for never.")
+    horse_max_rss_mb: int = Field(0, ge=0, description="Resident memory in MiB above which a worker's process is replaced; 0 for no limit.")
+
+    lease_s: float = Field(15, ge=3, description="Seconds without a renewal after which a lease is taken for dead.")
+    renew_s: float = Field(3, gt=0, description="Seconds between two renewals of a lease; at most a third of lease_s.")
+    lost_margin_s: float = Field(5, gt=0, description="Seconds a queued job may be older than its queue's head before its push counts as lost.")
+    housekeeping_s: float = Field(1, gt=0, description="Seconds between two turns of housekeeping.")
+
+    broker_budget_s: float = Field(0.2, gt=0, description="Seconds an accepted job may spend on reaching Redis; after that housekeeping delivers it.")
+    breaker_s: float = Field(1, ge=0, description="Seconds for which pushes are not tried after one failed.")
+    mirror_ttl_s: int = Field(86_400, ge=60, description="Seconds a job's status stays in Redis after its last change.")
+    mirror_trust_s: float = Field(5, ge=0, description="Seconds for which a mirrored status other than succeeded is believed.")
+
+    payload_max_bytes: int = Field(262_144, ge=1024, description="Largest job, in bytes of JSON as sent.")
+    batch_max_bytes: int = Field(8_388_608, ge=1024, description="Largest batch, in bytes of JSON as sent.")
+    batch_max_jobs: int = Field(1000, ge=1, description="Most jobs in one batch.")
+    json_max_depth: int = Field(64, ge=4, le=200, description="Deepest nesting of a payload.")
+    result_max_bytes: int = Field(262_144, ge=1024, description="Largest result a handler may return, in bytes of JSON.")
+    log_max_lines: int = Field(1000, ge=0, description="Lines of job.log kept for one attempt.")
+
+    key_retention_days: int = Field(400, ge=1, description="Days an idempotency key is remembered.")
+    job_retention_days: int = Field(30, ge=0, description="Days a finished job is kept; failed ones are kept three times as long.")
+    stats_retention_days: int = Field(400, ge=1, description="Days the statistics are kept.")
+
+    rate_limit: str = Field("6000/min", pattern=r"^(\d+/(s|sec|m|min|h|hour|d|day))?$", description="Requests an API key may make; empty for no limit.")
+    webhook_secret: str = Field("", description="Key that callbacks are signed with; derived from SECRET_KEY when empty.")
+    webhook_allow_private: bool = Field(False, description="Lets callbacks and health checks reach private and loopback addresses.")
+    # fmt: on
+
+    @property
+    def effects_log(self) -> Path:
+        return self.data_dir / "effects.log"
+
+
+def stated() -> dict[str, Any]:
+    """What Django's settings say, by field name, unknown names included."""
+    names = [name for name in dir(django_settings) if name.startswith(PREFIX)]
+    return {name.removeprefix(PREFIX).lower(): getattr(django_settings, name) for name in names}
+
+
+@lru_cache(maxsize=1)
+def conf() -> Conf:
+    """The settings, read once. Raises pydantic.ValidationError, which `checks.py` puts into words."""
+    return Conf(**stated())
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting.startswith(PREFIX):
+        conf.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="jobs.conf")

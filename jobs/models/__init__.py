@@ -1,0 +1,27 @@
+"""The tables. The database is the truth: everything in Redis is rebuilt from here.
+
+`Job.status` is written by `transitions.py` alone, and jobs are created by `submission.py` alone.
+"""
+
+from jobs.models.access import ApiKey
+from jobs.models.effect import Effect
+from jobs.models.event import Event, LogLine
+from jobs.models.fleet import Housekeeping, Lease, QueueState
+from jobs.models.job import IdempotencyKey, Job, JobTag
+from jobs.models.schedule import Schedule
+from jobs.models.stat import MinuteStat
+
+__all__ = [
+    "ApiKey",
+    "Effect",
+    "Event",
+    "Housekeeping",
+    "IdempotencyKey",
+    "Job",
+    "JobTag",
+    "Lease",
+    "LogLine",
+    "MinuteStat",
+    "QueueState",
+    "Schedule",
+]

@@ -1,0 +1,58 @@
+"""Schedule: when which job is created by itself."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+
+class Schedule(models.Model):
+    """A cron expression or an interval, and what is done about slots that were missed or overlap."""
+
+    class CatchUp(models.TextChoices):
+        NONE = "none"
+        LAST = "last"
+        ALL = "all"
+
+    class Overlap(models.TextChoices):
+        ALLOW = "allow"
+        SKIP = "skip"
+        CANCEL = "cancel"
+
+    name = models.CharField(max_length=100, unique=True)
+    type = models.CharField(max_length=100)
+    payload = models.JSONField(default=dict, blank=True)
+    queue = models.CharField(max_length=64, blank=True, default="", help_text="Empty: the type's own queue.")
+    cron = models.CharField(max_length=200, blank=True, default="")
+    every_s = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; instead of a cron expression.")
+    anchor = models.DateTimeField(db_default=Now(), help_text="Interval slots are anchor + n * every_s.")
+    time_zone = models.CharField(max_length=64, default="UTC", help_text="IANA name the cron expression is read in.")
+    enabled = models.BooleanField(default=True)
+    catch_up = models.CharField(max_length=8, choices=CatchUp, default=CatchUp.LAST)
+    catch_up_window_s = models.PositiveIntegerField(default=86_400, help_text="Older missed slots are dropped.")
+    catch_up_max = models.PositiveIntegerField(default=100, help_text="At most so many missed slots are made up for.")
+    overlap = models.CharField(max_length=8, choices=Overlap, default=Overlap.ALLOW)
+    jitter_s = models.PositiveIntegerField(default=0, help_text="Each slot's job starts up to so many seconds late.")
+    is_declared = models.BooleanField(default=False, help_text="Declared in code.")
+
+    pointer = models.DateTimeField(null=True, editable=False, help_text="The last slot that was decided about.")
+    version = models.IntegerField(default=1, editable=False, help_text="Raised by every edit; fences a tick.")
+    last_job_id = models.UUIDField(null=True, editable=False)
+    last_note = models.TextField(blank=True, default="", editable=False, help_text="What a policy dropped last.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    changed_by = models.CharField(max_length=150, blank=True, default="", editable=False)
+
+    class Meta:
+        ordering = ("name",)
+        permissions = [("run_schedule", "Can run a schedule now")]
+        constraints = [
+            models.CheckConstraint(
+                name="schedule_cron_or_interval",
+                condition=Q(cron="", every_s__gte=1) | (~Q(cron="") & Q(every_s__isnull=True)),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
