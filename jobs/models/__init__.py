@@ -4,6 +4,7 @@
 """
 
 from jobs.models.access import ApiKey
+from jobs.models.clock import DbNow
 from jobs.models.effect import Effect
 from jobs.models.event import Event, LogLine
 from jobs.models.fleet import Housekeeping, Lease, QueueState
@@ -13,6 +14,7 @@ from jobs.models.stat import MinuteStat
 
 __all__ = [
     "ApiKey",
+    "DbNow",
     "Effect",
     "Event",
     "Housekeeping",

@@ -1,0 +1,237 @@
+"""The envelope of a request: what every door (API, command, scheduler, Python) hands to `submission`.
+
+Checks form only: members, bounds, text that both databases can store. Whether the type exists and the
+payload fits it is decided later, after the idempotency key was looked up. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from jobs.conf import conf
+from jobs.errors import FieldError, MalformedRequest, TooLarge
+from jobs.registry import TYPE_NAME
+
+MEMBERS = (
+    "type", "payload", "idempotencyKey", "queue", "runAt", "delaySeconds", "maxAttempts", "timeoutSeconds", "tags",
+    "callbackUrl",
+)  # fmt: skip
+OPTIONS = MEMBERS[3:]
+
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+MAX_DELAY_S = 315_360_000  # ten years of 365 days
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """One well-formed request. `payload` and `options` are as they were sent, before defaults."""
+
+    type: str
+    payload: Any
+    options: dict[str, Any]
+    client: str
+    source: str
+    key: str | None = None
+    run_at: dt.datetime | None = None
+    who: str = ""
+    """Who asked, for the first event; empty: the client."""
+
+    delay_s: float | None = None
+    @property
+    def tags(self) -> list[str]:
+        return list(dict.fromkeys(self.options.get("tags") or ()))
+
+
+def parse(
+    body: Any, *, client: str, source: str, header_key: str | None = None, who: str = ""
+) -> JobRequest:
+    """The request in `body` (the API's camelCase members).
+
+    Raises MalformedRequest with every error found, each with its JSON pointer, or TooLarge.
+    """
+    if not isinstance(body, dict):
+        raise MalformedRequest("a job is a JSON object", [FieldError("", "not-an-object", "expected a JSON object")])
+    errors: list[FieldError] = []
+    for name in body:
+        if name not in MEMBERS:
+            errors.append(FieldError(_pointer(str(name)), "unknown-member", f"there is no member {_shown(name)}"))
+    _check_type(body, errors)
+    key = _check_key(body, header_key, errors)
+    payload = body.get("payload", {})
+    if payload is None:
+        payload = {}
+    elif not isinstance(payload, dict):
+        errors.append(FieldError("/payload", "not-an-object", "a payload is a JSON object"))
+    check_storable(payload, "/payload", errors)
+    options = {name: body[name] for name in OPTIONS if body.get(name) is not None}
+    for name, value in options.items():
+        problem = _CHECKS[name](value)
+        if problem:
+            errors.append(FieldError(f"/{name}", "out-of-bounds", problem))
+    if "runAt" in options and "delaySeconds" in options:
+        errors.append(FieldError("/delaySeconds", "conflicting", "give runAt or delaySeconds, not both"))
+    if errors:
+        raise MalformedRequest("the request is malformed", errors)
+    _check_size(payload, options)
+    return JobRequest(
+        type=body["type"],
+        payload=payload,
+        options=options,
+        client=client,
+        source=str(source),
+        key=key,
+        run_at=_time(options["runAt"]) if "runAt" in options else None,
+        delay_s=options.get("delaySeconds"),
+        who=who,
+    )
+
+
+def check_storable(document: Any, pointer: str, errors: list[FieldError], depth: int = 1) -> None:
+    """Append an error for each value that one of the databases could not store or would change."""
+    if len(errors) >= 20:
+        return
+    if isinstance(document, str):
+        if problem := text_problem(document):
+            errors.append(FieldError(pointer, "bad-text", problem))
+    elif isinstance(document, bool) or document is None:
+        return
+    elif isinstance(document, int):
+        if not INT64_MIN <= document <= INT64_MAX:
+            errors.append(FieldError(pointer, "out-of-bounds", "integers must fit into 64 bits"))
+    elif isinstance(document, float):
+        if not math.isfinite(document):
+            errors.append(FieldError(pointer, "not-finite", "numbers must be finite"))
+    elif isinstance(document, dict | list | tuple):
+        if depth > conf().json_max_depth:
+            errors.append(FieldError(pointer, "too-deep", f"nested deeper than {conf().json_max_depth}"))
+            return
+        items = document.items() if isinstance(document, dict) else enumerate(document)
+        for name, value in items:
+            if isinstance(document, dict) and (not isinstance(name, str) or text_problem(name)):
+                errors.append(FieldError(pointer, "bad-name", "a member's name holds text that cannot be stored"))
+                continue
+            check_storable(value, pointer + _pointer(str(name)), errors, depth + 1)
+    else:
+        errors.append(FieldError(pointer, "not-json", f"{type(document).__name__} is no JSON"))
+
+
+def text_problem(text: str) -> str | None:
+    if "\x00" in text:
+        return "text must not hold NUL"
+    if SURROGATE.search(text):
+        return "text must not hold a lone surrogate"
+    return None
+
+
+def _check_type(body: dict[str, Any], errors: list[FieldError]) -> None:
+    if "type" not in body:
+        errors.append(FieldError("/type", "missing", "a job needs a type"))
+    elif not isinstance(body["type"], str) or not TYPE_NAME.fullmatch(body["type"]):
+        errors.append(
+            FieldError("/type", "bad-name", "a type is lower-case letters, digits, '.', '_' and '-', at most 100")
+        )
+
+
+def _check_key(body: dict[str, Any], header_key: str | None, errors: list[FieldError]) -> str | None:
+    key = body.get("idempotencyKey")
+    for source, value in (("/idempotencyKey", key), ("", header_key)):
+        if value is not None and (not isinstance(value, str) or not KEY.fullmatch(value)):
+            errors.append(FieldError(source, "bad-key", "an idempotency key is 1 to 255 printable ASCII characters"))
+    if key is not None and header_key is not None and key != header_key:
+        errors.append(FieldError("/idempotencyKey", "conflicting", "the header Idempotency-Key says another key"))
+    return key if key is not None else header_key
+
+
+def _check_size(payload: Any, options: dict[str, Any]) -> None:
+    size = len(json.dumps([payload, options], ensure_ascii=False, separators=(",", ":")).encode())
+    if size > conf().payload_max_bytes:
+        raise TooLarge(f"the job has {size} bytes, at most {conf().payload_max_bytes} are allowed")
+
+
+def _number(low: float, high: float, *, is_integer: bool) -> Callable[[Any], str | None]:
+    kind = "an integer" if is_integer else "a number"
+
+    def check(value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (is_integer and value != int(value) if is_number and math.isfinite(value) else False):
+            return f"expected {kind}"
+        if not (math.isfinite(value) and low <= value <= high):
+            return f"must be {kind} from {low:,} to {high:,}"
+        return None
+
+    return check
+
+
+def _check_queue(value: Any) -> str | None:
+    is_name = isinstance(value, str) and QUEUE_NAME.fullmatch(value)
+    return None if is_name else "a queue's name is letters, digits, '.', '_' and '-', at most 64"
+
+
+def _check_run_at(value: Any) -> str | None:
+    try:
+        moment = _time(value)
+    except (ValueError, TypeError, OverflowError):
+        return "expected an RFC 3339 time with an offset, for example 2030-01-31T08:00:00Z"
+    seconds = (moment - dt.datetime.now(dt.UTC)).total_seconds()
+    return None if abs(seconds) <= MAX_DELAY_S else "must be within ten years"
+
+
+def _check_tags(value: Any) -> str | None:
+    if not isinstance(value, list | tuple) or len(value) > 20:
+        return "expected at most 20 tags"
+    for tag in value:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= 64 or text_problem(tag):
+            return "a tag is 1 to 64 characters"
+    return None
+
+
+def _check_callback(value: Any) -> str | None:
+    try:
+        if not isinstance(value, str) or len(value) > 2000 or not value.isascii() or re.search(r"[\x00-\x20\x7f]", value):
+            raise ValueError
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        return "expected an http or https URL of at most 2,000 characters"
+    return None
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {
+    "queue": _check_queue,
+    "runAt": _check_run_at,
+    "delaySeconds": _number(0, MAX_DELAY_S, is_integer=False),
+    "maxAttempts": _number(1, 100, is_integer=True),
+    "timeoutSeconds": _number(1, 86_400, is_integer=True),
+    "tags": _check_tags,
+    "callbackUrl": _check_callback,
+}
+
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _time(value: Any) -> dt.datetime:
+    """An RFC 3339 time, aware. Raises ValueError."""
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError(value)
+    return dt.datetime.fromisoformat(value.upper()).astimezone(dt.UTC)
+
+
+def _pointer(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _shown(name: Any) -> str:
+    """A member's name, short and printable, for a message."""
+    return ascii(str(name)[:60])

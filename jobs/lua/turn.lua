@@ -1,0 +1,63 @@
+-- One call a group: mirror, push, delete, give back, pop. Everything in it may be lost without harm.
+-- ARGV: mirror ttl in s, then sections, each led by its count:
+--   mirrors  (job id, 16 hex digits of version and progress, rest of the document)
+--   pushes   (job id, queue, RFC 3339 time)
+--   deletes  (job id)
+--   returns  (job id, queue): popped, but not claimed; back to the head, in the order they came
+--   pops     (queue, ...) after the number of ids wanted; answers a list of queue, id, queue, id, ...
+local at = 1
+local function take()
+  at = at + 1
+  return ARGV[at - 1]
+end
+
+local ttl = take()
+local epoch = redis.call('GET', 'jobs:epoch') or '00000000'
+
+for _ = 1, tonumber(take()) do
+  local key, version, rest = 'jobs:status:' .. take(), epoch .. take(), take()
+  local present = redis.call('GETRANGE', key, 6, 29)
+  if present < version then
+    redis.call('SET', key, '{"v":"' .. version .. '",' .. rest, 'EX', ttl)
+  elseif string.sub(present, 1, 16) == string.sub(version, 1, 16) then
+    redis.call('EXPIRE', key, ttl) -- the same row version, so what is there is right: its age starts anew
+  end
+end
+
+for _ = 1, tonumber(take()) do
+  local id, queue, now = take(), take(), take()
+  local key, list = 'rq:job:' .. id, 'rq:queue:' .. queue
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'data', '["jobs.worker.perform",null,["' .. id .. '"],{}]', 'origin', queue,
+    'status', 'queued', 'timeout', '-1', 'created_at', now, 'enqueued_at', now,
+    'description', 'jobs.worker.perform(' .. id .. ')')
+  if redis.call('RPUSH', list, id) == 1 then
+    redis.call('SADD', 'rq:queues', list)
+  end
+end
+
+for _ = 1, tonumber(take()) do
+  redis.call('DEL', 'rq:job:' .. take())
+end
+
+local returns = {}
+for i = 1, tonumber(take()) do
+  returns[i] = {take(), take()}
+end
+for i = #returns, 1, -1 do
+  redis.call('LPUSH', 'rq:queue:' .. returns[i][2], returns[i][1])
+end
+
+local wanted, popped = tonumber(take()), {}
+while wanted > 0 and at <= #ARGV do
+  local queue = take()
+  local ids = redis.call('LPOP', 'rq:queue:' .. queue, wanted)
+  if ids then
+    for _, id in ipairs(ids) do
+      popped[#popped + 1] = queue
+      popped[#popped + 1] = id
+    end
+    wanted = wanted - #ids
+  end
+end
+return popped

@@ -1,0 +1,97 @@
+"""The mirror: each job's status document in Redis, for cheap polling.
+
+`jobs:status:<id>` holds `{"v": …, "owner": client, "status": {…}}`; `v` is 24 hex digits of epoch, row
+version and progress number, and only something newer overwrites it (lua/turn.lua). Nothing is decided
+from it: `succeeded` is believed as it stands, everything else for `mirror_trust_s`, and both only
+within the present epoch; otherwise the database answers and the mirror is mended.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from jobs import queue
+from jobs.conf import conf
+from jobs.rows import COLUMNS, Row, db_id, fetch, marks, mirror_entry
+
+STATUS = "jobs:status:"
+EPOCH = "jobs:epoch"
+
+_quiet_until = 0.0
+
+
+def epoch_text(epoch: int) -> str:
+    """Eight hex digits, as they stand in EPOCH and at the head of each `v`."""
+    return f"{epoch:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What Redis holds of a job in the present epoch."""
+
+    version: int
+    owner: str
+    status: dict[str, Any]
+    is_fresh: bool
+    """Whether it may be believed without asking the database."""
+
+
+def peek(job_id: uuid.UUID) -> Entry | None:
+    """The mirror's entry, in one round trip; None when there is none, or Redis is away."""
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return None
+    try:
+        key = f"{STATUS}{job_id}"
+        raw, left_ms, epoch = queue.broker().pipeline(transaction=False).get(key).pttl(key).get(EPOCH).execute()
+    except queue.OUTAGE:
+        _quiet_until = time.monotonic() + conf().breaker_s
+        return None
+    if raw is None:
+        return None
+    document = orjson.loads(raw)
+    stamp: str = document["v"]
+    if stamp[:8].encode() != (epoch or b"00000000"):
+        return None
+    age_s = conf().mirror_ttl_s - left_ms / 1000
+    is_fresh = document["status"]["status"] == "succeeded" or age_s <= conf().mirror_trust_s
+    return Entry(int(stamp[8:16], 16), document["owner"], document["status"], is_fresh)
+
+
+def read_status(job_id: uuid.UUID) -> tuple[str, dict[str, Any]] | None:
+    """(owner, status document) of a job, from the mirror or from the database; None: no such job."""
+    entry = peek(job_id)
+    if entry is not None and entry.is_fresh:
+        return entry.owner, entry.status
+    rows = rows_of([job_id])
+    if not rows:
+        return None
+    write(rows)
+    if entry is not None and entry.version == rows[0].version:
+        return entry.owner, entry.status  # the same, and it knows the progress of a running attempt
+    return rows[0].client, orjson.loads(orjson.dumps(rows[0].document))
+
+
+def rows_of(ids: Sequence[uuid.UUID]) -> list[Row]:
+    if not ids:
+        return []
+    return fetch(f"SELECT {COLUMNS} FROM jobs_job WHERE id IN ({marks(len(ids))})", [db_id(i) for i in ids])
+
+
+def write(rows: Sequence[Row]) -> bool:
+    """Mirror rows as they are; whether Redis took them."""
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return False
+    try:
+        queue.run(queue.Turn(mirrors=[mirror_entry(row) for row in rows]))
+    except queue.OUTAGE:
+        _quiet_until = time.monotonic() + conf().breaker_s
+        return False
+    return True

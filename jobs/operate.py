@@ -1,0 +1,151 @@
+"""What clients and operators ask of jobs and queues: cancel, rerun, promote, settle, pause, resume.
+
+Each is one short transaction, then Redis is told. A job that moved meanwhile is tried again a few
+times; what its status does not allow raises NotAllowed with the statuses that would.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+
+from jobs import lifecycle, queue, registry, transitions
+from jobs.conf import conf
+from jobs.errors import EffectNotSettled, JobNotFound, NotAllowed, UnknownQueue, UnknownType
+from jobs.lifecycle import Actor, Event, Status
+from jobs.models import Job
+from jobs.models.clock import NOW
+from jobs.rows import Row, db_id, for_update, is_postgresql
+
+RACES = 5
+"""How often a job may change under our hands before we give up."""
+
+
+def cancel(job_id: uuid.UUID, *, actor: Actor, who: str) -> Event:
+    """CANCEL when it is cancelled now, REQUEST_CANCEL when a running attempt was asked to stop.
+
+    Asking again while an attempt is running changes nothing. Raises JobNotFound, NotAllowed.
+    """
+    return _try(
+        job_id,
+        {
+            Event.CANCEL: lambda: transitions.cancel([job_id], actor=actor, who=who),
+            Event.REQUEST_CANCEL: lambda: transitions.request_cancel([job_id], actor=actor, who=who),
+        },
+        is_done=lambda job: job.status == Status.RUNNING and job.cancel_requested_at is not None,
+    )
+
+
+def rerun(job_id: uuid.UUID, *, actor: Actor, who: str) -> Event:
+    """Queue a failed or cancelled job again, with fresh allowances. Raises JobNotFound, NotAllowed."""
+
+    def move() -> list[Row]:
+        type_name = Job.objects.filter(pk=job_id).values_list("type", flat=True).first()
+        try:
+            max_crashes = registry.get(type_name or "").max_crashes
+        except UnknownType:
+            max_crashes = conf().max_crashes
+        return transitions.rerun(job_id, max_crashes, actor=actor, who=who)
+
+    return _try(job_id, {Event.RERUN: move})
+
+
+def promote(job_id: uuid.UUID, *, actor: Actor, who: str) -> Event:
+    """Make a scheduled job due now. Raises JobNotFound, NotAllowed."""
+    return _try(job_id, {Event.PROMOTE: lambda: transitions.promote([job_id], actor=actor, who=who)})
+
+
+def settle(
+    job_id: uuid.UUID, effect_name: str, *, is_done: bool, result: Any = None, evidence: str, who: str
+) -> Event | None:
+    """Record the truth about an effect in doubt; the job goes on once none of its effects is in doubt.
+
+    `result` (JSON) is what a done effect gives to later attempts. Returns SETTLE or CANCEL (a cancel had
+    been requested), or None while the job stays where it is: other effects are in doubt still, or it
+    was not waiting. Raises JobNotFound, EffectNotSettled.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT status FROM jobs_job WHERE id = %s{for_update()}", [db_id(job_id)])
+        if cursor.fetchone() is None:
+            raise JobNotFound()
+        cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
+        cursor.execute(
+            f"UPDATE jobs_effect SET status = %s, result = {cast}, evidence = %s, settled_by = %s, ended_at = {NOW}"
+            " WHERE job_id = %s AND name = %s AND status = 'in_doubt'",
+            [
+                "done" if is_done else "not_done",
+                orjson.dumps(result).decode() if is_done and result is not None else None,
+                evidence,
+                who,
+                db_id(job_id),
+                effect_name,
+            ],
+        )
+        if cursor.rowcount != 1:
+            raise EffectNotSettled(f"the effect {effect_name!r} of this job is not in doubt")
+        cursor.execute("SELECT 1 FROM jobs_effect WHERE job_id = %s AND status = 'in_doubt' LIMIT 1", [db_id(job_id)])
+        moved = [] if cursor.fetchone() else transitions.settle(job_id, who=who)
+        transaction.on_commit(lambda: queue.push(moved), robust=True)
+    if not moved:
+        return None
+    return Event.CANCEL if moved[0].status == Status.CANCELLED else Event.SETTLE
+
+
+def pause_queue(name: str, who: str) -> None:
+    """Nothing is claimed from the queue until it is resumed; what runs goes on. Raises UnknownQueue."""
+    _set_pause(name, f"{NOW}", who)
+
+
+def resume_queue(name: str, who: str) -> None:
+    """Raises UnknownQueue."""
+    _set_pause(name, "NULL", who)
+
+
+def _set_pause(name: str, paused_at: str, who: str) -> None:
+    if name not in conf().queues:
+        raise UnknownQueue(f"there is no queue {name!r}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO jobs_queuestate (name, paused_at, paused_by) VALUES (%s, {paused_at}, %s)"
+            " ON CONFLICT (name) DO UPDATE SET paused_at = CASE WHEN excluded.paused_at IS NOT NULL"
+            " AND jobs_queuestate.paused_at IS NOT NULL THEN jobs_queuestate.paused_at ELSE excluded.paused_at END,"
+            " paused_by = excluded.paused_by",
+            [name, who],
+        )
+
+
+def _try(
+    job_id: uuid.UUID,
+    moves: dict[Event, Callable[[], list[Row]]],
+    *,
+    is_done: Callable[[Job], bool] = lambda job: False,
+) -> Event:
+    """The first of the moves that the job's status allows."""
+    for _ in range(RACES):
+        for event, move in moves.items():
+            with transaction.atomic():
+                moved = move()
+            if moved:
+                transaction.on_commit(lambda rows=moved: queue.push(rows), robust=True)  # type: ignore[misc]
+                return event
+        job = Job.objects.filter(pk=job_id).only("status", "cancel_requested_at").first()
+        if job is None:
+            raise JobNotFound()
+        if is_done(job):
+            return next(reversed(moves))
+        allowed = lifecycle.sources_of(*moves)
+        if job.status not in allowed:
+            break
+    event = next(iter(moves))
+    raise NotAllowed(
+        f"a job that is {job.status} cannot be {_PARTICIPLES[event]}; allowed while {', '.join(allowed)}",
+        status=job.status,
+        allowed=[str(status) for status in allowed],
+    )
+
+
+_PARTICIPLES = {Event.CANCEL: "cancelled", Event.RERUN: "run again", Event.PROMOTE: "promoted"}

@@ -1,0 +1,180 @@
+"""Redis: the connection, RQ's lists and hashes, and the one script that works on them.
+
+Nothing here is the truth. Ids may be lost, doubled or stale; `reconcile.py` mends that from the
+database. Only this module and the three loops import rq.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, cast
+
+import redis
+from django_redis import get_redis_connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+from rq.exceptions import DeserializationError
+from rq.job import Job as BaseRqJob
+from rq.serializers import JSONSerializer
+
+from jobs.conf import conf
+from jobs.rows import Row, mirror_entry
+
+log = logging.getLogger("jobs.queue")
+
+PERFORM = "jobs.worker.perform"
+LIST = "rq:queue:"
+HASH = "rq:job:"
+
+OUTAGE = (redis.exceptions.RedisError, OSError)
+"""What a call to Redis may raise when Redis is away, full, read-only or slow."""
+
+
+def broker() -> redis.Redis:
+    """django-redis' connection: bytes, a short time budget, no retries."""
+    return cast(redis.Redis, get_redis_connection("default"))
+
+
+def patient_broker(timeout_s: float) -> redis.Redis:
+    """A connection of its own pool for loops that block or may wait, with its own socket timeout."""
+    pool = broker().connection_pool
+    kwargs = dict(pool.connection_kwargs)
+    kwargs.update(socket_timeout=timeout_s, socket_connect_timeout=min(timeout_s, 5), retry=Retry(NoBackoff(), 0))
+    if isinstance(pool, SentinelConnectionPool):
+        kwargs.pop("connection_pool", None)
+        return redis.Redis(
+            connection_pool=SentinelConnectionPool(pool.service_name, pool.sentinel_manager, **kwargs)
+        )
+    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **kwargs))
+
+
+def is_reachable() -> bool:
+    try:
+        return bool(broker().ping())
+    except OUTAGE:
+        return False
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one call of the script is to do; see lua/turn.lua for the order."""
+
+    mirrors: Sequence[tuple[str, str, bytes]] = ()
+    """Made by `rows.mirror_entry`."""
+
+    pushes: Sequence[tuple[uuid.UUID, str]] = ()
+    deletes: Sequence[uuid.UUID] = ()
+    returns: Sequence[tuple[uuid.UUID, str]] = ()
+    pop: int = 0
+    queues: Sequence[str] = field(default=())
+
+    def arguments(self) -> list[Any]:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+        arguments: list[Any] = [conf().mirror_ttl_s, len(self.mirrors)]
+        for entry in self.mirrors:
+            arguments += entry
+        arguments.append(len(self.pushes))
+        for job_id, queue in self.pushes:
+            arguments += (str(job_id), queue, now)
+        arguments.append(len(self.deletes))
+        arguments += [str(job_id) for job_id in self.deletes]
+        arguments.append(len(self.returns))
+        for job_id, queue in self.returns:
+            arguments += (str(job_id), queue)
+        return [*arguments, self.pop, *self.queues]
+
+
+@lru_cache(maxsize=1)
+def _script() -> tuple[str, str]:
+    text = files("jobs").joinpath("lua/turn.lua").read_text()
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UUID, str]]:
+    """One call: what was popped, as (id, queue). Raises one of OUTAGE when Redis does not answer."""
+    connection = connection or broker()
+    text, digest = _script()
+    arguments = turn.arguments()
+    try:
+        raw = connection.evalsha(digest, 0, *arguments)
+    except redis.exceptions.NoScriptError:
+        raw = connection.eval(text, 0, *arguments)
+    popped = cast(list[bytes], raw)
+    return [
+        (job_id, queue.decode())
+        for queue, text_id in zip(popped[::2], popped[1::2], strict=True)
+        if (job_id := _as_id(text_id)) is not None
+    ]
+
+
+def _as_id(text: bytes) -> uuid.UUID | None:
+    """None for what somebody else put into the list."""
+    try:
+        return uuid.UUID(text.decode())
+    except (ValueError, UnicodeDecodeError):
+        log.warning("dropped an entry of a queue that is no job id")
+        return None
+
+
+_quiet_until = 0.0
+
+
+def push(rows: Sequence[Row]) -> None:
+    """Tell Redis of rows that were just committed: push the queued ones, mirror all. Never raises.
+
+    After a failure nothing is tried for `breaker_s`, so that an outage does not slow accepting;
+    housekeeping finds what was not pushed.
+    """
+    global _quiet_until
+    if not rows or time.monotonic() < _quiet_until:
+        return
+    try:
+        run(turn_for(rows))
+    except OUTAGE as error:
+        _quiet_until = time.monotonic() + conf().breaker_s
+        log.warning("Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__)
+
+
+def turn_for(rows: Sequence[Row]) -> Turn:
+    """Mirror all rows, push those that are queued, delete the hashes of those that are not."""
+    return Turn(
+        mirrors=[mirror_entry(row) for row in rows],
+        pushes=[(row.id, row.queue) for row in rows if row.status == "queued"],
+        deletes=[row.id for row in rows if row.status not in ("queued", "running")],
+    )
+
+
+class RqJob(BaseRqJob):
+    """RQ's view of a job: JSON, one function, one UUID. Refuses to run anything else.
+
+    Write access to Redis must not be code execution, and a stock RQ worker must leave our records
+    alone: no result is stored and no hash deleted that may have been pushed again meanwhile.
+    """
+
+    def __init__(self, id: str | None = None, connection: redis.Redis | None = None, serializer: Any = None) -> None:
+        super().__init__(id, connection, JSONSerializer)
+
+    def _deserialize_data(self) -> None:
+        super()._deserialize_data()
+        try:
+            (argument,) = self._args  # type: ignore[misc]
+            uuid.UUID(argument)
+            is_ours = self._func_name == PERFORM and self._instance is None and not self._kwargs
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DeserializationError("this queue holds jobs of the job system only") from error
+        if not is_ours:
+            raise DeserializationError("this queue holds jobs of the job system only")
+
+    def get_result_ttl(self, default_ttl: int) -> int:
+        return 0
+
+    def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
+        """The transition that ends a job deletes its hash."""

@@ -1,0 +1,26 @@
+"""The only writer of `Job.status`, and the only one who inserts jobs and events.
+
+Every function takes many jobs, runs inside the caller's transaction, and returns the rows that moved,
+as they are now. A job that is missing from the answer lost a race (or was not in a legal status) and
+nothing was written for it. Each transition raises the row's version and writes one event. A row that
+reached a final status brings its callback with it: a new job, in the same commit, at the answer's end.
+"""
+
+from jobs.transitions.endings import Ended, end_attempts, running_of
+from jobs.transitions.insert import NewJob, insert
+from jobs.transitions.moves import cancel, claim, promote, promote_due, request_cancel, rerun, settle
+
+__all__ = [
+    "Ended",
+    "NewJob",
+    "cancel",
+    "claim",
+    "end_attempts",
+    "insert",
+    "promote",
+    "promote_due",
+    "request_cancel",
+    "rerun",
+    "running_of",
+    "settle",
+]

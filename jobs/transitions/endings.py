@@ -1,0 +1,171 @@
+"""How running attempts end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from jobs import lifecycle
+from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
+from jobs.models.clock import NOW, after
+from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, is_postgresql, marks, py_id, values
+from jobs.transitions.callbacks import insert_callbacks
+from jobs.transitions.events import CHUNK, insert_events
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that is over, under the fence (attempt, lease) it was claimed with."""
+
+    job_id: uuid.UUID
+    attempt: int
+    lease_id: uuid.UUID
+    end: End
+    budget: Budget
+    has_effects: bool = False
+    delay_s: float = 0.0
+    """Seconds until the next attempt, if there is one after a failure."""
+
+    result: str | None = None
+    """JSON text."""
+
+    progress: str | None = None
+    """JSON text; None keeps what is stored."""
+
+    error_code: str | None = None
+    error_message: str | None = None
+    error_text: str | None = None
+
+
+_ENDING_CHANGES = {
+    Event.SUCCEED: "finished_at = {now}, result = vresult, error_code = NULL, error_message = NULL",
+    Event.FAIL: "finished_at = {now}",
+    Event.RETRY: "run_after = {after}",
+    Event.RELEASE: "queued_at = {now}",
+    Event.EXPIRE: "queued_at = {now}",
+    Event.DOUBT: "queued_at = NULL",
+    Event.ABORT: "finished_at = {now}",
+}
+_ENDING_TYPES = ("uuid", "int", "uuid", "int", "int", "float8", "jsonb", "jsonb", "text", "text")
+
+
+def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
+    """End running attempts: what becomes of each is decided by `lifecycle.ending`.
+
+    Locks the rows of jobs with effects first and reads their effects in a later statement: in one
+    statement PostgreSQL would read them from a snapshot older than the lock.
+    """
+    doubts = _doubts(ended)
+    by_event: dict[Event, list[Ended]] = {}
+    for item in ended:
+        doubt = doubts.get(item.job_id, Doubt.NONE)
+        event = lifecycle.ending(item.end, item.budget, doubt, is_cancel_requested=False)
+        by_event.setdefault(event, []).append(item)
+    moved: list[Row] = []
+    overtaken: list[Ended] = []
+    for event, items in by_event.items():
+        rows = _end(event, items, actor=actor, who=who)
+        moved += rows
+        if event in lifecycle.YIELDS_TO_CANCEL and len(rows) < len(items):
+            done = {row.id for row in rows}
+            overtaken += [item for item in items if item.job_id not in done]
+    if overtaken:  # a cancel request came first, or the fence no longer holds; then nothing matches
+        moved += _end(Event.ABORT, overtaken, actor=actor, who=who)
+    with_effects = {item.job_id for item in ended if item.has_effects}
+    _leave_in_doubt([row.id for row in moved if row.id in with_effects])
+    return moved + insert_callbacks(moved)
+
+
+def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
+    rows: list[Row] = []
+    changes = _ENDING_CHANGES[event].format(now=NOW, after=after("vdelay"))
+    if event is not Event.SUCCEED:
+        changes += (
+            ", error_code = COALESCE(vcode, error_code)"
+            ", error_message = CASE WHEN vcode IS NULL THEN error_message ELSE vmessage END"
+            ", failures = failures + vfailed, crashes = crashes + vcrashed"
+        )
+    guard = ""
+    if event in lifecycle.YIELDS_TO_CANCEL:
+        guard = " AND cancel_requested_at IS NULL"
+    elif event is Event.ABORT:
+        guard = " AND cancel_requested_at IS NOT NULL"
+    for start in range(0, len(items), CHUNK):
+        chunk = items[start : start + CHUNK]
+        parameters: list[Any] = []
+        for item in chunk:
+            parameters += [
+                db_id(item.job_id),
+                item.attempt,
+                db_id(item.lease_id),
+                int(item.end in (End.RAISED, End.PERMANENT, End.RETURNED)),
+                int(item.end is End.DIED),
+                item.delay_s,
+                item.result,
+                item.progress,
+                item.error_code,
+                item.error_message,
+            ]
+        rows += fetch(
+            "WITH v (vid, vattempt, vlease, vfailed, vcrashed, vdelay, vresult, vprogress, vcode, vmessage)"
+            f" AS ({values(_ENDING_TYPES, len(chunk))})"
+            f" UPDATE jobs_job SET status = '{lifecycle.TRANSITIONS[event].target}', version = version + 1,"
+            f" progress = COALESCE(vprogress, progress), {changes} FROM v"
+            f" WHERE id = vid AND status = 'running' AND attempt = vattempt AND lease_id = vlease{guard}"
+            f" RETURNING {COLUMNS}",
+            parameters,
+        )
+    errors = {item.job_id: (item.error_code, item.error_text or item.error_message) for item in items}
+    insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, errors=errors)
+    return rows
+
+
+def running_of(lease_id: uuid.UUID) -> list[Row]:
+    """The running jobs of a lease, locked; on PostgreSQL those that others have locked are left out."""
+    return fetch(
+        f"SELECT {COLUMNS} FROM jobs_job WHERE lease_id = %s AND status = 'running'"
+        f" ORDER BY id{for_update(skip_locked=True)}",
+        [db_id(lease_id)],
+    )
+
+
+def _doubts(ended: Sequence[Ended]) -> dict[uuid.UUID, Doubt]:
+    """What the effects of each job leave open, read after its row was locked."""
+    ids = [db_id(item.job_id) for item in ended if item.has_effects]
+    doubts: dict[uuid.UUID, Doubt] = {}
+    with connection.cursor() as cursor:
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            if is_postgresql():
+                cursor.execute(
+                    f"SELECT id FROM jobs_job WHERE id IN ({marks(len(chunk))}) ORDER BY id FOR UPDATE", chunk
+                )
+            cursor.execute(
+                "SELECT job_id, on_doubt, has_probe FROM jobs_effect"
+                f" WHERE job_id IN ({marks(len(chunk))}) AND status IN ('executing', 'in_doubt')",
+                chunk,
+            )
+            for raw_id, on_doubt, has_probe in cursor.fetchall():
+                job_id = py_id(raw_id)
+                if on_doubt == "hold" and not has_probe:
+                    doubts[job_id] = Doubt.HELD
+                elif on_doubt != "skip" or has_probe:
+                    doubts.setdefault(job_id, Doubt.OPEN)
+    return doubts
+
+
+def _leave_in_doubt(ids: Sequence[uuid.UUID]) -> None:
+    """No attempt runs any more: what its effects were doing is not known."""
+    if not ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE jobs_effect SET status = 'in_doubt', ended_at = {NOW},"
+            " error = COALESCE(error, 'the attempt ended while the effect was executing')"
+            f" WHERE status = 'executing' AND job_id IN ({marks(len(ids))})",
+            [db_id(i) for i in ids],
+        )

@@ -1,0 +1,120 @@
+"""Every other transition: towards an attempt, and what clients and operators ask for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from jobs import lifecycle
+from jobs.lifecycle import Actor, Event
+from jobs.models.clock import NOW
+from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, marks
+from jobs.transitions.callbacks import insert_callbacks
+from jobs.transitions.events import insert_events
+
+
+def promote(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
+    """Make scheduled jobs due now."""
+    return _move(Event.PROMOTE, ids, f"queued_at = {NOW}", actor=actor, who=who)
+
+
+def promote_due(limit: int, *, who: str) -> list[Row]:
+    """Promote the jobs whose time has come, at most `limit`, those that waited longest first."""
+    due = (
+        "id IN (SELECT id FROM jobs_job WHERE status = 'scheduled'"
+        f" AND run_after <= {NOW} ORDER BY run_after LIMIT {int(limit)}{for_update(skip_locked=True)})"
+    )
+    return _update(Event.PROMOTE, f"queued_at = {NOW}", due, [], actor=Actor.HOUSEKEEPING, who=who)
+
+
+def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Row]:
+    """Open the next attempt of queued jobs under a lease that is still live.
+
+    Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped:
+    two horses that got the same ids must not wait for each other in opposite order.
+    """
+    if not ids:
+        return []
+    where = (
+        f"id IN (SELECT id FROM jobs_job WHERE id IN ({marks(len(ids))}) AND status = 'queued'"
+        f"{for_update(skip_locked=True)})"
+        " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
+        " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
+    )
+    lease = db_id(lease_id)
+    changes = f"attempt = attempt + 1, lease_id = %s, started_at = {NOW}, progress = NULL"
+    parameters = [lease, *(db_id(i) for i in ids), lease]
+    return _update(Event.START, changes, where, parameters, actor=Actor.WORKER, who=worker)
+
+
+def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:
+    """Let a job in doubt go on; when its cancel was requested, cancel it in the same commit."""
+    moved = _move(Event.SETTLE, [job_id], f"queued_at = {NOW}", actor=Actor.OPERATOR, who=who)
+    if not moved:
+        return []
+    cancelled = _update(
+        Event.CANCEL,
+        f"finished_at = {NOW}",
+        "id = %s AND cancel_requested_at IS NOT NULL",
+        [db_id(job_id)],
+        actor=Actor.OPERATOR,
+        who=who,
+    )
+    return cancelled or moved
+
+
+def cancel(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
+    """Cancel jobs of which no attempt runs."""
+    changes = f"finished_at = {NOW}, cancel_requested_at = {NOW}, cancel_requested_by = %s"
+    return _move(Event.CANCEL, ids, changes, [who], actor=actor, who=who)
+
+
+def request_cancel(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
+    """Ask the running attempts of jobs to stop; asking twice changes nothing."""
+    changes = f"cancel_requested_at = {NOW}, cancel_requested_by = %s"
+    return _move(
+        Event.REQUEST_CANCEL, ids, changes, [who], guard=" AND cancel_requested_at IS NULL", actor=actor, who=who
+    )
+
+
+def rerun(job_id: uuid.UUID, max_crashes: int, *, actor: Actor, who: str) -> list[Row]:
+    """Grant a finished job as many failures and crashes again, and queue it."""
+    changes = (
+        f"queued_at = {NOW}, run_after = NULL, finished_at = NULL, cancel_requested_at = NULL,"
+        " cancel_requested_by = NULL, failures_allowed = failures_allowed + max_attempts,"
+        " crashes_allowed = crashes_allowed + %s"
+    )
+    return _move(Event.RERUN, [job_id], changes, [max_crashes], actor=actor, who=who)
+
+
+def _move(
+    event: Event,
+    ids: Sequence[uuid.UUID],
+    changes: str,
+    parameters: Sequence[Any] = (),
+    *,
+    guard: str = "",
+    actor: Actor,
+    who: str,
+) -> list[Row]:
+    if not ids:
+        return []
+    where = f"id IN ({marks(len(ids))}){guard}"
+    return _update(event, changes, where, [*parameters, *(db_id(i) for i in ids)], actor=actor, who=who)
+
+
+def _update(event: Event, changes: str, where: str, parameters: Sequence[Any], *, actor: Actor, who: str) -> list[Row]:
+    """Move the matching jobs that are in a source status of the event. One source status: one UPDATE."""
+    transition = lifecycle.TRANSITIONS[event]
+    moved: list[Row] = []
+    for source in transition.sources:
+        rows = fetch(
+            f"UPDATE jobs_job SET status = '{transition.target}', version = version + 1, {changes}"
+            f" WHERE {where} AND status = '{source}' RETURNING {COLUMNS}",
+            parameters,
+        )
+        if rows:
+            insert_events(event, rows, actor=actor, who=who, source=source)
+            moved += rows
+    return moved + insert_callbacks(moved)
