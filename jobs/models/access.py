@@ -21,6 +21,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
 
     class Meta:
+        verbose_name = "API key"
         ordering = ("client", "-created_at")
 
     def __str__(self) -> str:

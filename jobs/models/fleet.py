@@ -37,6 +37,7 @@ class Lease(models.Model):
     revoked_by = models.CharField(max_length=150, null=True)
 
     class Meta:
+        verbose_name = "worker"
         ordering = ("-created_at",)
         indexes = [models.Index(fields=["id"], name="lease_live", condition=models.Q(revoked_at__isnull=True))]
 
@@ -52,6 +53,7 @@ class QueueState(models.Model):
     paused_by = models.CharField(max_length=150, default="")
 
     class Meta:
+        verbose_name = "queue"
         permissions = [("pause_queue", "Can pause and resume queues")]
 
     def __str__(self) -> str:

@@ -86,7 +86,10 @@ class Job(models.Model):
             models.Index(fields=["status", "id"], name="job_by_status"),
             models.Index(fields=["type", "id"], name="job_by_type"),
             models.Index(fields=["client", "id"], name="job_by_client"),
-            models.Index(fields=["key"], name="job_by_key", condition=Q(key__isnull=False)),
+            # PostgreSQL: pattern operators, so that a key's beginning can be searched under any collation.
+            models.Index(
+                fields=["key"], name="job_by_key", opclasses=["varchar_pattern_ops"], condition=Q(key__isnull=False)
+            ),
             models.Index(fields=["finished_at"], name="job_finished", condition=Q(finished_at__isnull=False)),
         ]
 

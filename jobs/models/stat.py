@@ -39,6 +39,8 @@ class MinuteStat(models.Model):
     run_9 = models.IntegerField(default=0)
 
     class Meta:
+        verbose_name = "minute of statistics"
+        verbose_name_plural = "overview"  # the admin shows these rows as its overview page
         ordering = ("-minute",)
         constraints = [
             models.UniqueConstraint(fields=["minute", "queue", "type", "outcome", "worker"], name="minutestat_once")
