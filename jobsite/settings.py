@@ -1,24 +1,134 @@
-from pathlib import Path
-import os
-BASE_DIR = Path(__file__).resolve().parent.parent
-DEBUG=True
-SECRET_KEY="x"*50
-JOBS_DATA_DIR=os.environ.get("JOBS_DATA_DIR", str(BASE_DIR/"var"))
-JOBS_DEMO=True
-Path(JOBS_DATA_DIR).mkdir(exist_ok=True)
-ALLOWED_HOSTS=["*"]
-INSTALLED_APPS=["django.contrib.admin","django.contrib.auth","django.contrib.contenttypes","django.contrib.sessions","django.contrib.messages","django.contrib.staticfiles","rest_framework","jobs","django_rq"]
-MIDDLEWARE=["django.middleware.security.SecurityMiddleware","django.contrib.sessions.middleware.SessionMiddleware","django.middleware.common.CommonMiddleware","django.middleware.csrf.CsrfViewMiddleware","django.contrib.auth.middleware.AuthenticationMiddleware","django.contrib.messages.middleware.MessageMiddleware"]
-ROOT_URLCONF="jobsite.urls"
-TEMPLATES=[{"BACKEND":"django.template.backends.django.DjangoTemplates","APP_DIRS":True,"OPTIONS":{"context_processors":["django.template.context_processors.request","django.contrib.auth.context_processors.auth","django.contrib.messages.context_processors.messages"]}}]
-import dj_database_url
-u=os.environ.get("DATABASE_URL")
-if u: DATABASES={"default": dj_database_url.parse(u, conn_max_age=None)}
-else: DATABASES={"default":{"ENGINE":"django.db.backends.sqlite3","NAME":str(Path(JOBS_DATA_DIR)/"jobs.sqlite3"),"CONN_MAX_AGE":None,
- "OPTIONS":{"transaction_mode":"IMMEDIATE","timeout":5,"init_command":"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;"}}}
-REDIS_URL=os.environ.get("REDIS_URL","redis://localhost:6379/0")
-CACHES={"default":{"BACKEND":"django_redis.cache.RedisCache","LOCATION":REDIS_URL}}
-USE_TZ=True
-RQ_QUEUES={q:{"URL":REDIS_URL} for q in ("high","default","low")}
-RQ={"JOB_CLASS":"jobs.queue.RqJob","WORKER_CLASS":"jobs.worker.Worker","SCHEDULER_CLASS":"jobs.scheduler.Scheduler"}
-STATIC_URL="static/"
+"""Django's settings. What differs between machines comes from `environment.py`."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import Any
+
+from jobs.conf import Conf
+from jobsite import broker, environment, services
+from jobsite.environment import BASE_DIR
+
+_env = environment.load()
+_jobs = environment.jobs_settings()
+DATA_DIR = environment.private_dir(_env.data_dir)
+
+# Every JOBS_X becomes the Django setting of that name; `manage.py check` judges them all.
+globals().update(_jobs)
+JOBS_DATA_DIR = str(DATA_DIR)
+
+DEBUG = _env.debug
+SECRET_KEY = _env.secret_key or environment.private_file(DATA_DIR / "secret-key", secrets.token_urlsafe(50)).read_text()
+ALLOWED_HOSTS = _env.allowed_hosts.replace(",", " ").split() or (
+    ["*"] if DEBUG else ["localhost", "127.0.0.1", "[::1]"]
+)
+CSRF_TRUSTED_ORIGINS = _env.csrf_trusted_origins.replace(",", " ").split()
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _env.behind_tls_proxy else None
+X_FRAME_OPTIONS = "DENY"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "jobsite",
+    # Before django_rq: of two commands with one name Django takes the earlier app's.
+    "jobs",
+    "django_rq",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "jobsite.urls"
+WSGI_APPLICATION = "jobsite.wsgi.application"
+ASGI_APPLICATION = "jobsite.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": services.database(_env)}
+if not _env.database_url:
+    # SQLite gives its write-ahead log the mode of the database, so the file is made here, private.
+    environment.private_file(DATA_DIR / "jobs.sqlite3")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+IS_BROKER_EMBEDDED = _env.is_broker_embedded
+REDIS_URL = broker.url(DATA_DIR) if IS_BROKER_EMBEDDED else _env.redis_url
+CACHES = {"default": services.cache(_env, REDIS_URL)}
+
+_queues = _jobs.get("JOBS_QUEUES", " ".join(Conf.model_fields["queues"].default)).replace(",", " ").split()
+RQ_QUEUES: dict[str, dict[str, Any]] = {name: {"USE_REDIS_CACHE": "default"} for name in _queues}
+RQ = {
+    "JOB_CLASS": "jobs.queue.RqJob",
+    "WORKER_CLASS": "jobs.worker.Worker",
+    "SCHEDULER_CLASS": "jobs.scheduler.Scheduler",
+}
+# Its dashboard runs RQ's unlocked clean-up when it only looks, which doubles jobs.
+RQ_SHOW_ADMIN_LINK = False
+
+globals().update(services.mail(_env))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = _env.default_from_email
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+# Served from the apps' own folders: nothing has to be collected before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+logging.Formatter.converter = time.gmtime
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "format": "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s",
+            "datefmt": "%Y-%m-%dT%H:%M:%S",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # Django's own handlers would print a second time, in another form.
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        "rq": {"level": "WARNING"},
+    },
+}

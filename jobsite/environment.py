@@ -1,0 +1,122 @@
+"""What the environment says: variables first, then the `.env` file, then the defaults.
+
+Owns the names and types of the project's own settings, and the rule of what may be missing. Every
+`JOBS_*` name is passed on as text: `jobs.conf` converts and judges those.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HELP = "scripts/up writes a .env for development; docs/settings.md lists every setting."
+
+
+class Environment(BaseSettings):
+    """The project's settings, typed. Field x is the variable X."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    debug: bool = False
+    secret_key: str = ""
+    allowed_hosts: str = ""
+    csrf_trusted_origins: str = ""
+    behind_tls_proxy: bool = False
+
+    database_url: str = ""
+    redis_url: str = ""
+    redis_sentinels: str = ""
+    redis_sentinel_service: str = ""
+
+    email_url: str = ""
+    default_from_email: str = "jobs@localhost"
+
+    stated_data_dir: Path = Field(default=Path("var"), validation_alias=AliasChoices("JOBS_DATA_DIR", "jobs_data_dir"))
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """Absolute: a relative one counts from the project's folder, whatever the working directory."""
+        return Path(os.path.abspath(BASE_DIR / self.stated_data_dir.expanduser()))
+
+    @property
+    def is_broker_embedded(self) -> bool:
+        return not (self.redis_url or self.redis_sentinels)
+
+    def missing(self) -> list[str]:
+        """What production needs and nobody stated. Development has a default for each."""
+        if self.debug:
+            return []
+        needed = {"SECRET_KEY": self.secret_key, "DATABASE_URL": self.database_url}
+        needed["REDIS_URL"] = self.redis_url or self.redis_sentinels
+        return [name for name, value in needed.items() if not value]
+
+
+def env_file() -> Path:
+    """`ENV_FILE` chooses another file, for one per environment."""
+    return Path(os.environ.get("ENV_FILE") or BASE_DIR / ".env")
+
+
+def load() -> Environment:
+    """The environment, checked. Raises ImproperlyConfigured with everything that is wrong, in words."""
+    try:
+        found = Environment(_env_file=env_file())
+    except ValidationError as error:
+        raise ImproperlyConfigured(_sentence([_in_words(problem) for problem in error.errors()])) from None
+    problems = [f"{name} is missing (needed unless DEBUG=1)" for name in found.missing()]
+    if found.redis_sentinels and not found.redis_sentinel_service:
+        problems.append("REDIS_SENTINEL_SERVICE is missing (REDIS_SENTINELS is set)")
+    if problems:
+        raise ImproperlyConfigured(_sentence(problems))
+    return found
+
+
+def jobs_settings() -> dict[str, str]:
+    """Every `JOBS_*` name that the file or the environment states, as text."""
+    stated = {**dotenv_values(env_file()), **os.environ}
+    return {name: value for name, value in stated.items() if name.startswith("JOBS_") and value is not None}
+
+
+def private_dir(path: Path) -> Path:
+    """The folder, made for its owner alone where it does not exist."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"The folder {path} cannot be made: {error.strerror}. Set JOBS_DATA_DIR.") from None
+    return path
+
+
+def private_file(path: Path, text: str = "") -> Path:
+    """The file; where there is none it is made with `text`, readable by its owner alone.
+
+    Of several processes that come at once one writes, and all find the same.
+    """
+    if path.exists():
+        return path
+    draft = private_dir(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # the rival process was first
+    finally:
+        draft.unlink()
+    return path
+
+
+def _in_words(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper()
+    return f"{name}={problem['input']!r} is not valid: {problem['msg']}"
+
+
+def _sentence(problems: list[str]) -> str:
+    return "The settings are not complete: " + "; ".join(problems) + ". " + HELP

@@ -1,0 +1,109 @@
+"""From the URLs of the environment to Django's settings of the database, Redis and mail.
+
+Pure: nothing is opened here. The numbers are budgets that the job system's promises rest on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobsite.environment import Environment
+
+BROKER_BUDGET_S = 0.2
+"""What an accepted request may wait for Redis, and the time-out of the shared connections."""
+
+SQLITE = {
+    # A read-then-write transaction that is not immediate fails under load with "database is locked".
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 5,
+    # FULL: an acknowledged job is on the disk, not only in the system's cache.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+}
+
+POSTGRESQL = {
+    "connect_timeout": 5,
+    # A machine that is cut off must not hold the rows of its jobs by an open transaction.
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000"
+
+
+def database(env: Environment) -> dict[str, Any]:
+    """Persistent connections: opening one costs more than accepting a job."""
+    url = env.database_url or f"sqlite:///{env.data_dir / 'jobs.sqlite3'}"
+    try:
+        found: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True))
+    except (ValueError, dj_database_url.ParseError) as error:
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {error}") from None
+    stated = found.get("OPTIONS") or {}
+    if found["ENGINE"].endswith("sqlite3"):
+        found["OPTIONS"] = {**SQLITE, **stated}
+        found["NAME"] = unquote(str(found["NAME"]))
+    elif found["ENGINE"].endswith("postgresql"):
+        session = f"{POSTGRESQL_SESSION} {stated.get('options', '')}".strip()
+        found["OPTIONS"] = {**POSTGRESQL, **stated, "options": session}
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must be sqlite:// or postgres://: only these two are supported.")
+    return found
+
+
+def cache(env: Environment, redis_url: str) -> dict[str, Any]:
+    """One pool of connections to Redis: cache, throttles, mirror and pushes.
+
+    redis-py's own ten retries would cost an accepted job seconds when Redis is away, so they are off.
+    """
+    options: dict[str, Any] = {
+        "SOCKET_TIMEOUT": BROKER_BUDGET_S,
+        "SOCKET_CONNECT_TIMEOUT": BROKER_BUDGET_S,
+        "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+    }
+    if env.redis_sentinels:
+        redis_url = f"redis://{env.redis_sentinel_service}/0"
+        options["CLIENT_CLASS"] = "django_redis.client.SentinelClient"
+        options["CONNECTION_FACTORY"] = "django_redis.pool.SentinelConnectionFactory"
+        options["SENTINELS"] = _addresses(env.redis_sentinels)
+        options["SENTINEL_KWARGS"] = {"socket_timeout": BROKER_BUDGET_S}
+    elif urlsplit(redis_url).scheme not in ("redis", "rediss", "unix"):
+        raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
+
+
+def _addresses(text: str) -> list[tuple[str, int]]:
+    pairs = [item.strip().rpartition(":") for item in text.split(",") if item.strip()]
+    if not all(host and port.isdigit() for host, _, port in pairs):
+        raise ImproperlyConfigured("REDIS_SENTINELS must be host:port,host:port,…")
+    return [(host, int(port)) for host, _, port in pairs]
+
+
+def mail(env: Environment) -> dict[str, Any]:
+    """Django's EMAIL_* settings, by the scheme: smtp, smtps (TLS from the start), smtp+tls (STARTTLS), file, console."""
+    default = f"file://{env.data_dir / 'outbox'}" if env.debug else "smtp://localhost:25"
+    url = urlsplit(env.email_url or default)
+    if url.scheme == "file":
+        return {"EMAIL_BACKEND": "jobsite.mail.OutboxBackend", "EMAIL_FILE_PATH": str(Path(unquote(url.path)))}
+    if url.scheme == "console":
+        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    ports = {"smtp": 25, "smtps": 465, "smtp+tls": 587, "tls": 587}
+    if url.scheme not in ports:
+        raise ImproperlyConfigured("EMAIL_URL must begin with smtp://, smtps://, smtp+tls://, file:// or console:.")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": url.hostname or "localhost",
+        "EMAIL_PORT": url.port or ports[url.scheme],
+        "EMAIL_HOST_USER": unquote(url.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(url.password or ""),
+        "EMAIL_USE_SSL": url.scheme == "smtps",
+        "EMAIL_USE_TLS": url.scheme in ("smtp+tls", "tls"),
+        "EMAIL_TIMEOUT": int(parse_qs(url.query).get("timeout", ["10"])[0]),
+    }

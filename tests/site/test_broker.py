@@ -1,0 +1,74 @@
+"""The embedded broker: one per data dir, whoever asks, private, and gone when told."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+import redis
+
+from jobsite import broker
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path):
+    yield tmp_path
+    broker.stop(tmp_path)
+
+
+def test_of_many_concurrent_starts_one_starts_it(data_dir):
+    barrier = threading.Barrier(6)
+    outcomes: list[bool] = []
+
+    def start() -> None:
+        barrier.wait()
+        outcomes.append(broker.start(data_dir))
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == [False] * 5 + [True]
+
+
+def test_it_answers_at_its_url_and_keeps_every_write(data_dir):
+    broker.start(data_dir)
+    with redis.Redis.from_url(broker.url(data_dir)) as connection:
+        assert connection.ping()
+        assert connection.config_get("appendonly") == {"appendonly": "yes"}
+        assert connection.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_stopped_broker_forgets_nothing(data_dir):
+    broker.start(data_dir)
+    with redis.Redis.from_url(broker.url(data_dir)) as connection:
+        connection.set("name", "value")
+    assert broker.stop(data_dir)
+    assert not broker.is_running(data_dir)
+    assert not broker.stop(data_dir)
+
+    broker.start(data_dir)
+    with redis.Redis.from_url(broker.url(data_dir)) as connection:
+        assert connection.get("name") == b"value"
+
+
+def test_a_long_data_dir_still_gets_a_short_socket(tmp_path):
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    try:
+        broker.start(deep)
+        assert len(str(broker.socket_path(deep))) <= broker.SOCKET_PATH_MAX_BYTES
+        assert stat.S_IMODE(broker.socket_path(deep).parent.stat().st_mode) == 0o700
+        assert broker.is_running(deep)
+    finally:
+        broker.stop(deep)
+        broker.socket_path(deep).parent.rmdir()
+
+
+def test_nobody_else_can_read_its_files(data_dir):
+    broker.start(data_dir)
+    for path in broker.folder(data_dir).rglob("*"):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path

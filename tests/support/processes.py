@@ -1,0 +1,102 @@
+"""Real processes: started with their output in a file, signalled, waited for, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.eventually import eventually
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PR_SET_PDEATHSIG = 1
+
+
+class Process:
+    """One `manage.py` command. Its standard output and error go to `log_path` together."""
+
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], log_path: Path, executable: list[str] | None = None
+    ):
+        self.arguments = arguments
+        self.log_path = log_path
+        with log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [*(executable or [sys.executable, str(ROOT / "manage.py")]), *arguments],
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a group of its own, so that `destroy` reaches what it started
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def children(self) -> list[int]:
+        """Pids of its direct children."""
+        found = Path(f"/proc/{self.pid}/task").glob("*/children")
+        with contextlib.suppress(OSError):
+            return [int(pid) for path in found for pid in path.read_text().split()]
+        return []
+
+    def send(self, signum: signal.Signals) -> None:
+        self._popen.send_signal(signum)
+
+    def wait(self, timeout_s: float = 40) -> int:
+        """Its exit code. Negative: the signal that ended it."""
+        return self._popen.wait(timeout=timeout_s)
+
+    def stop(self, timeout_s: float = 40) -> int:
+        """Ask it to stop (SIGTERM), and wait until it has."""
+        self.send(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def kill(self) -> None:
+        """kill -9, of this process alone: what it started is on its own."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def destroy(self) -> None:
+        """Clean up: the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
+    def says(self, text: str, timeout_s: float = 15) -> str:
+        """Wait until its log contains the text, and return the log."""
+
+        def check() -> bool:
+            assert text in self.log or self.is_alive, f"{self.arguments} ended without saying {text!r}:\n{self.log}"
+            assert text in self.log, f"{self.arguments} did not say {text!r}:\n{self.log}"
+            return True
+
+        eventually(check, timeout_s=timeout_s)
+        return self.log
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
