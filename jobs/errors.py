@@ -117,6 +117,13 @@ class EffectNotSettled(JobsError):
     http_status = 409
 
 
+class ScheduleNotFound(JobsError):
+    """No such schedule."""
+
+    code = "not-found"
+    http_status = 404
+
+
 class InvalidSchedule(JobsError):
     """The schedule is not valid."""
 

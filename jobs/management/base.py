@@ -1,0 +1,118 @@
+"""What the commands share: errors as one sentence with an exit code, and JSON in and out.
+
+With `--json` one document goes to stdout and everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
+
+from jobs.errors import JobNotFound, JobsError, KeyReused
+from jobs.queue import OUTAGE
+
+INVALID, KEY_CONFLICT = 2, 3
+
+
+class JobsCommand(BaseCommand):
+    """A command whose `run` may raise what the system raises; a person never sees a traceback for it."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self.run(**options)
+        except KeyReused as error:
+            raise CommandError(_sentence(error), returncode=KEY_CONFLICT) from None
+        except JobsError as error:
+            code = INVALID if 400 <= error.http_status < 500 else 1
+            raise CommandError(_sentence(error), returncode=code) from None
+        except ValidationError as error:
+            raise CommandError(" ".join(_complaints(error)), returncode=INVALID) from None
+        except DatabaseError as error:
+            raise CommandError(f"The database does not answer: {_first_line(error)}", returncode=1) from None
+        except OUTAGE as error:
+            raise CommandError(f"Redis does not answer: {_first_line(error)}", returncode=1) from None
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted.", returncode=130) from None
+
+    def run(self, **options: Any) -> None:
+        raise NotImplementedError
+
+    def print_json(self, document: Any) -> None:
+        self.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def operator_name() -> str:
+    """Who ran the command, for events: the user of the operating system."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "command"
+
+
+def job_id(text: str) -> uuid.UUID:
+    """A job's id from the command line. Raises JobNotFound: an id that is none belongs to no job."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise JobNotFound(f"there is no job {text!r}") from None
+
+
+def read_json(argument: str, option: str) -> Any:
+    """JSON from an argument, from `@file`, or from stdin (`-`), as strict as the API. Raises CommandError."""
+    try:
+        if argument == "-":
+            text = sys.stdin.read()
+        elif argument.startswith("@"):
+            text = Path(argument[1:]).read_text(encoding="utf-8")
+        else:
+            text = argument
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+    except OSError as error:
+        raise CommandError(f"{option}: {argument[1:]} cannot be read: {error.strerror}", returncode=INVALID) from None
+    except RecursionError:
+        raise CommandError(f"{option}: the JSON is nested too deep", returncode=INVALID) from None
+    except ValueError as error:  # also what is no UTF-8
+        raise CommandError(f"{option} is no JSON: {error}", returncode=INVALID) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member occurs twice in one object")
+    return members
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _sentence(error: JobsError) -> str:
+    details = [f"{entry['pointer'] or 'the request'}: {entry['detail']}" for entry in getattr(error, "errors", [])]
+    return str(error) + (f" ({'; '.join(details)})" if details else "")
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    if hasattr(error, "message_dict"):
+        return [f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()]
+    return list(error.messages)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

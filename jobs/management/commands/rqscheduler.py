@@ -1,0 +1,41 @@
+"""Run the scheduler. Several may run: each slot gets its job once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django_rq import get_scheduler
+from django_rq.management.commands.rqscheduler import Command as DjangoRqCommand
+
+LEVELS = {0: logging.WARNING, 1: logging.INFO}
+
+
+class Command(DjangoRqCommand):
+    help = "Create the jobs of all schedules when they are due. Any number of schedulers may run at once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """django-rq's flags; only the interval has another default."""
+        super().add_arguments(parser)
+        parser.set_defaults(interval=1)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["interval"] < 1:
+            raise CommandError("--interval is at least 1 second.", returncode=2)
+        logging.getLogger("jobs").setLevel(LEVELS.get(options["verbosity"], logging.DEBUG))
+        pid_file = Path(options["pid"]).expanduser() if options["pid"] else None
+        try:
+            if pid_file is not None:
+                pid_file.write_text(str(os.getpid()))
+        except OSError as error:
+            raise CommandError(f"The pid file {pid_file} cannot be written: {error.strerror}") from None
+        try:
+            get_scheduler(name=options["queue"], interval=options["interval"]).run()
+        except KeyError:
+            raise CommandError(f"There is no queue {options['queue']!r}.", returncode=2) from None
+        finally:
+            if pid_file is not None:
+                pid_file.unlink(missing_ok=True)

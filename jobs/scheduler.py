@@ -1,0 +1,160 @@
+"""The scheduler: rq-scheduler's shell around our ticker.
+
+django-rq starts it (`RQ["SCHEDULER_CLASS"]`) and tools see its birth and heartbeat under rq-scheduler's
+keys; everything else is ours. Redis is not needed: schedules are rows, slots are keys, and several
+schedulers may run. It also offers to do the housekeeping, so that retries and delayed jobs go on where
+no worker does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from types import FrameType
+from typing import Any, NoReturn
+
+from django.core.exceptions import ValidationError
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
+from rq_scheduler.scheduler import Scheduler as BaseScheduler
+
+from jobs import schedules
+from jobs.queue import OUTAGE
+from jobs.reconcile import Housekeeper
+
+log = logging.getLogger("jobs.scheduler")
+
+BACKOFF_MAX_S = 10.0
+"""Longest pause between two tries while the database does not answer."""
+
+LIFE_S = 15
+"""Seconds beyond the interval after which a dead scheduler's key disappears, as rq-scheduler has it."""
+
+
+class Scheduler(BaseScheduler):
+    """Ticks every due schedule each `interval` seconds until it is told to stop."""
+
+    def __init__(self, *args: Any, interval: float = 1, name: str | None = None, **kwargs: Any) -> None:
+        name = name or f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
+        super().__init__(*args, interval=interval, name=name, **kwargs)
+        self._ticker = schedules.Ticker(interval)
+        self._housekeeper = Housekeeper(f"scheduler {name}")
+        self._is_stopping = False
+        self._is_declared_known = False
+        self._is_redis_away = False
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_w, False)
+
+    def run(self, burst: bool = False) -> None:
+        """Loop until SIGTERM or SIGINT; a tick that has begun is finished. `burst`: one turn."""
+        self._install_signal_handlers()
+        log.info("scheduler %s started, ticking every %g s", self.name, self._interval)
+        failures = 0
+        while not self._is_stopping:
+            began = time.monotonic()
+            failures = 0 if self._turn() else failures + 1
+            self._show_life()
+            if burst:
+                break
+            pause_s = min(BACKOFF_MAX_S, 2.0 ** min(failures, 10) / 2) if failures else self._interval
+            self._sleep(pause_s - (time.monotonic() - began))
+        self._show_death()
+        log.info("scheduler %s stopped", self.name)
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe in a signal handler: it only sets a flag and wakes the loop."""
+        self._is_stopping = True
+        try:
+            os.write(self._wake_w, b".")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups already
+
+    def _turn(self) -> bool:
+        """One tick and an offer of housekeeping; False when the database did not answer."""
+        try:
+            if not self._is_declared_known:
+                self._declare()
+            self._ticker.turn()
+            self._housekeeper.turn()
+        except DatabaseError as error:
+            log.warning("the database does not answer, trying again: %s", str(error).strip().partition("\n")[0])
+            connection.close()
+            return False
+        except OUTAGE as error:
+            log.warning("Redis does not answer, schedules go on without it: %s", error)
+        except Exception:
+            log.exception("a turn of the scheduler failed")
+            close_old_connections()
+            return False
+        return True
+
+    def _declare(self) -> None:
+        try:
+            for name in schedules.ensure_declared():
+                log.info("created the declared schedule %s", name)
+        except ValidationError as error:
+            log.error("a schedule declared in code is not valid: %s", error.message_dict)
+        self._is_declared_known = True
+
+    # --- what tools see of it in Redis -----------------------------------------------------------
+
+    def _show_life(self) -> None:
+        """Keep the birth key of rq-scheduler alive, and write it anew where Redis lost it."""
+        life_s = int(self._interval) + LIFE_S
+        try:
+            if not self.connection.expire(self.key, life_s):
+                with self.connection.pipeline() as pipe:
+                    pipe.hset(self.key, mapping={"birth": time.time(), "hostname": socket.gethostname()})
+                    pipe.hset(self.key, "pid", os.getpid())
+                    pipe.expire(self.key, life_s)
+                    pipe.execute()
+                self._refuse_foreign_entries()
+        except OUTAGE as error:
+            if not self._is_redis_away:
+                log.warning("Redis does not answer, schedules go on without it: %s", error)
+            self._is_redis_away = True
+        else:
+            self._is_redis_away = False
+
+    def _show_death(self) -> None:
+        try:
+            self.register_death()
+        except OUTAGE:
+            pass  # the key expires by itself
+
+    def _refuse_foreign_entries(self) -> None:
+        if count := self.connection.zcard(self.scheduled_jobs_key):
+            log.error("%d entries in %s will not run. %s", count, self.scheduled_jobs_key, REFUSAL)
+
+    # --- the loop's pauses and its end -----------------------------------------------------------
+
+    def _install_signal_handlers(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only a main thread gets signals; whoever runs us in another one calls stop()
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0 and not self._is_stopping:
+            select.select([self._wake_r], [], [], seconds)
+
+    # --- rq-scheduler's own way of scheduling ----------------------------------------------------
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(REFUSAL)
+
+    enqueue_at = enqueue_in = schedule = cron = enqueue_job = enqueue_jobs = change_execution_time = _refuse
+
+
+REFUSAL = (
+    "rq-scheduler's own entries can be lost or doubled and are not supported: "
+    "use `manage.py schedules set` or jobs.submit(…, at=…) instead."
+)

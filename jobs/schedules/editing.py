@@ -1,0 +1,223 @@
+"""How schedules are made and changed: by the admin, by `manage.py schedules`, and in code.
+
+Each change raises the row's version, which makes a tick that read the old row do nothing. Whatever
+changes when a schedule is due starts it anew from the present: no slot from before is made up for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+
+from jobs import cron, registry
+from jobs.conf import conf
+from jobs.cron import BadCron
+from jobs.documents import isotime
+from jobs.errors import InvalidSchedule, JobsError, ScheduleNotFound, UnknownType
+from jobs.models import Schedule, clock
+from jobs.schedules.slots import request_of
+from jobs.submission import Submitted, submit_many
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+MOST_CATCH_UP = 1000
+MOST_WINDOW_S = 31 * 86_400
+"""A month of slots a minute is what one tick can look at in well under a second."""
+
+MOST_EVERY_S = 366 * 86_400
+MOST_JITTER_S = 86_400
+
+TIMING = ("cron", "every_s", "time_zone", "anchor")
+EDITABLE = (
+    "type", "payload", "queue", "cron", "every_s", "anchor", "time_zone", "enabled", "catch_up", "catch_up_window_s",
+    "catch_up_max", "overlap", "jitter_s", "is_declared",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A schedule that ships with code; `options` are columns of Schedule."""
+
+    name: str
+    type: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_declared: dict[str, Declared] = {}
+
+
+def declare(name: str, *, type: str, **options: Any) -> None:
+    """Declare a schedule beside its handler; a scheduler creates it when it starts.
+
+    It is created once: what a person changes stays changed, and a paused one stays paused.
+    """
+    _declared[name] = Declared(name, type, options)
+
+
+def ensure_declared() -> list[str]:
+    """Create the declared schedules that do not exist yet; their names. Raises ValidationError."""
+    known = set(Schedule.objects.filter(name__in=_declared).values_list("name", flat=True))
+    created = []
+    for declared in _declared.values():
+        if declared.name not in known:
+            schedule = Schedule(name=declared.name, type=declared.type, is_declared=True, **declared.options)
+            try:
+                store(schedule, who="code")
+            except IntegrityError:
+                continue  # another scheduler started in the same moment
+            created.append(declared.name)
+    return created
+
+
+def validate(schedule: Schedule) -> None:
+    """Raise Django's ValidationError, with a message for each field that makes no sense."""
+    errors: dict[str, str] = {}
+    if not NAME.fullmatch(schedule.name or ""):
+        errors["name"] = "A name is letters, digits, '.', '_' and '-', at most 100."
+    errors |= _timing_errors(schedule) | _job_errors(schedule)
+    for column, low, high in (
+        ("catch_up_window_s", 0, MOST_WINDOW_S),
+        ("catch_up_max", 0, MOST_CATCH_UP),
+        ("jitter_s", 0, MOST_JITTER_S),
+    ):
+        value = getattr(schedule, column)
+        if not isinstance(value, int) or not low <= value <= high:
+            errors[column] = f"Give a whole number from {low} to {high:,}."
+    if schedule.catch_up not in Schedule.CatchUp.values:
+        errors["catch_up"] = f"Choose one of {', '.join(Schedule.CatchUp.values)}."
+    if schedule.overlap not in Schedule.Overlap.values:
+        errors["overlap"] = f"Choose one of {', '.join(Schedule.Overlap.values)}."
+    if errors:
+        raise ValidationError(errors)
+
+
+def _timing_errors(schedule: Schedule) -> dict[str, str]:
+    errors = {}
+    try:
+        cron.zone_of(schedule.time_zone)
+    except BadCron as error:
+        errors["time_zone"] = str(error)
+    if bool(schedule.cron) == (schedule.every_s is not None):
+        errors["cron"] = "Give either a cron expression or an interval, not both."
+    elif schedule.cron:
+        try:
+            cron.parse(schedule.cron)
+        except BadCron as error:
+            errors["cron"] = str(error)
+    elif not isinstance(schedule.every_s, int) or not 1 <= schedule.every_s <= MOST_EVERY_S:
+        errors["every_s"] = f"Give a whole number of seconds from 1 to {MOST_EVERY_S:,}."
+    return errors
+
+
+def _job_errors(schedule: Schedule) -> dict[str, str]:
+    """Whether the job of a slot would be accepted."""
+    errors = {}
+    if schedule.queue and schedule.queue not in conf().queues:
+        errors["queue"] = f"There is no queue {schedule.queue!r}; there are {', '.join(conf().queues)}."
+    try:
+        model = registry.get(schedule.type).payload
+    except UnknownType as error:
+        return errors | {"type": str(error)}
+    if not isinstance(schedule.payload, dict):
+        return errors | {"payload": "A payload is a JSON object."}
+    try:
+        request_of(schedule, "schedule:check")
+        if model is not None:
+            model.model_validate(schedule.payload)
+    except pydantic.ValidationError as error:
+        errors["payload"] = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}" for problem in error.errors()
+        )
+    except JobsError as error:
+        details = [entry["detail"] for entry in getattr(error, "errors", [])]
+        errors["payload"] = "; ".join(details) or str(error)
+    return errors
+
+
+def store(schedule: Schedule, *, who: str) -> bool:
+    """Validate and save; whether anything changed. A new schedule starts at the present.
+
+    `schedule` is the row as it is wanted, found by its id or, without one, by its name, which is
+    never changed. What ticks wrote (pointer, last job, note) is left alone. Raises ValidationError, and IntegrityError when a new one's name was taken in the same moment.
+    """
+    validate(schedule)
+    with transaction.atomic():
+        known = Q(pk=schedule.pk) if schedule.pk else Q(name=schedule.name)
+        old = Schedule.objects.select_for_update().filter(known).first()
+        if old is None:
+            schedule.pointer = clock.now()
+            schedule.changed_by = who
+            schedule.save(force_insert=True)
+            return True
+        changes = {name: getattr(schedule, name) for name in EDITABLE if getattr(schedule, name) != getattr(old, name)}
+        if not changes:
+            return False
+        _change(old, changes, who=who)
+    return True
+
+
+def _change(old: Schedule, changes: dict[str, Any], *, who: str) -> None:
+    is_begun_anew = any(name in changes for name in TIMING) or bool(changes.get("enabled"))
+    if is_begun_anew:
+        changes = {**changes, "pointer": clock.now()}
+    Schedule.objects.filter(pk=old.pk).update(version=F("version") + 1, changed_by=who, **changes)
+
+
+def pause(name: str, *, who: str) -> bool:
+    """Create no more jobs; whether that changed anything. Raises ScheduleNotFound."""
+    return _set_enabled(name, False, who=who)
+
+
+def resume(name: str, *, who: str) -> bool:
+    """Go on from the present: slots of the pause are not made up for. Raises ScheduleNotFound."""
+    return _set_enabled(name, True, who=who)
+
+
+def _set_enabled(name: str, enabled: bool, *, who: str) -> bool:
+    with transaction.atomic():
+        schedule = _locked(name)
+        if schedule.enabled == enabled:
+            return False
+        _change(schedule, {"enabled": enabled}, who=who)
+    return True
+
+
+def remove(name: str) -> None:
+    """Delete the schedule; its jobs stay. Raises ScheduleNotFound, or InvalidSchedule for a declared one."""
+    with transaction.atomic():
+        schedule = _locked(name)
+        if schedule.name in _declared:
+            raise InvalidSchedule(f"{name} is declared in code and would come back: pause it instead")
+        schedule.delete()
+
+
+def run_now(name: str, *, who: str) -> Submitted:
+    """Create a job of the schedule at once, whatever its policies say, paused or not.
+
+    Its key holds the present with milliseconds, which no slot has. Raises ScheduleNotFound, and what
+    `submit` raises.
+    """
+    with transaction.atomic():
+        schedule = _locked(name)
+        request = request_of(schedule, f"schedule:{schedule.name}:{isotime(clock.now())}")
+        (outcome,) = submit_many([request])
+        if isinstance(outcome, JobsError):
+            raise outcome
+        Schedule.objects.filter(pk=schedule.pk).update(
+            last_job_id=outcome.id, last_note=f"run by {who} at {isotime(clock.now())}"
+        )
+    return outcome
+
+
+def _locked(name: str) -> Schedule:
+    schedule = Schedule.objects.select_for_update().filter(name=name).first()
+    if schedule is None:
+        raise ScheduleNotFound(f"there is no schedule {name!r}")
+    return schedule
+

@@ -1,0 +1,53 @@
+"""The slots of a schedule's row, and the request that each of them stands for."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from jobs import cron, envelope
+from jobs.cron import FOREVER, slot_text
+from jobs.documents import isotime
+from jobs.envelope import JobRequest
+from jobs.models import Job, Schedule
+
+CLIENT = "system:schedule"
+
+
+def slots_of(schedule: Schedule, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
+    """The schedule's instants in (after, until], in order. Raises cron.BadCron."""
+    if schedule.cron:
+        return cron.slots(schedule.cron, schedule.time_zone, after, until)
+    return cron.interval_slots(schedule.anchor, schedule.every_s or 0, after, until)
+
+
+def upcoming(schedule: Schedule, count: int, after: dt.datetime | None = None) -> list[dt.datetime]:
+    """The next `count` slots after the present, paused or not. Raises cron.BadCron."""
+    return list(islice(slots_of(schedule, after or dt.datetime.now(dt.UTC)), count))
+
+
+def key_of(schedule: Schedule, slot: dt.datetime) -> str:
+    """The idempotency key of a slot's job; it holds the UTC instant, so that no zone is needed to read it."""
+    return f"schedule:{schedule.name}:{slot_text(slot)}"
+
+
+def request_of(schedule: Schedule, key: str, run_at: dt.datetime | None = None) -> JobRequest:
+    """The request for one job of the schedule. Raises MalformedRequest or TooLarge."""
+    body: dict[str, Any] = {"type": schedule.type, "payload": schedule.payload, "idempotencyKey": key}
+    if schedule.queue:
+        body["queue"] = schedule.queue
+    if run_at is not None:
+        body["runAt"] = isotime(run_at)
+    return envelope.parse(body, client=CLIENT, source=Job.Source.SCHEDULE, who=f"schedule {schedule.name}")
+
+
+def jittered(schedule: Schedule, slot: dt.datetime) -> dt.datetime | None:
+    """When the slot's job is due; None for at once. The same on every scheduler: drawn from a hash of the slot."""
+    if not schedule.jitter_s:
+        return None
+    digest = hashlib.sha256(key_of(schedule, slot).encode()).digest()
+    late_ms = int.from_bytes(digest[:8]) % (schedule.jitter_s * 1000 + 1)
+    return slot + dt.timedelta(milliseconds=late_ms)
