@@ -4,8 +4,11 @@
 import os
 import sys
 
+from jobsite import tether
+
 
 def main() -> None:
+    tether.hold()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
     try:
         from django.core.exceptions import ImproperlyConfigured

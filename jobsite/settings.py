@@ -95,6 +95,7 @@ RQ = {
 # Its dashboard runs RQ's unlocked clean-up when it only looks, which doubles jobs.
 RQ_SHOW_ADMIN_LINK = False
 
+EMAIL_FILE_PATH = str(DATA_DIR / "outbox")
 globals().update(services.mail(_env))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = _env.default_from_email
 

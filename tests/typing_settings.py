@@ -7,4 +7,4 @@ os.environ.update(
     ENV_FILE=os.devnull, DEBUG="1", SECRET_KEY="types", JOBS_DATA_DIR=tempfile.gettempdir() + "/jobs-typing"
 )
 
-from jobsite.settings import *  # noqa: E402, F403
+from jobsite.settings import *  # noqa: F403

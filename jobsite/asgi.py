@@ -1,0 +1,12 @@
+"""What `manage.py serve` runs: the fast lane for creates and status, Django on threads for the rest."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
+_django = get_wsgi_application()
+
+from jobsite.threads import ThreadedApp  # noqa: E402
+
+application = ThreadedApp(_django)

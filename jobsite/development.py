@@ -1,0 +1,52 @@
+"""What a developer needs to log in and to call the API: made once, kept in the data dir, printed by `up`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+
+from jobs.api import keys
+from jobsite.environment import private_file
+
+ADMIN = "admin"
+DEV_CLIENT = "dev"
+
+
+def admin_password() -> Path:
+    """The file with the password of the user `admin`. A user who exists keeps the password they have."""
+    path = private_file(settings.DATA_DIR / "admin-password", secrets.token_urlsafe(12) + "\n")
+    users = get_user_model().objects
+    if not users.filter(username=ADMIN).exists():
+        users.create_superuser(ADMIN, "admin@localhost", path.read_text().strip())
+    return path
+
+
+def api_key() -> Path:
+    """The file with an API key of the client `dev` that works: every scope, no rate limit."""
+    path: Path = settings.DATA_DIR / "dev-api-key"
+    if path.exists() and keys.is_valid(path.read_text().strip()):
+        return path
+    _, secret = keys.create(DEV_CLIENT, list(keys.SCOPES), is_unlimited=True)
+    path.unlink(missing_ok=True)
+    return private_file(path, secret + "\n")
+
+
+def welcome_curl(base_url: str, key_path: Path) -> str:
+    """A command to paste: the first job."""
+    body = json.dumps(
+        {
+            "type": "welcome-email",
+            "payload": {"email": "ada@example.com", "name": "Ada", "message": "Hello!"},
+            "idempotencyKey": "welcome-ada",
+        }
+    )
+    return (
+        f"curl -i {base_url}/api/jobs \\\n"
+        f'    -H "Authorization: Bearer $(cat {key_path})" \\\n'
+        f"    -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'"
+    )

@@ -1,0 +1,65 @@
+"""The web server: API and admin."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+GRACE_S = 10
+"""What a request in flight may still take after the order to stop."""
+
+KEEP_ALIVE_S = 65
+"""Longer than the usual 60 s of a proxy in front, which must be the one to hang up."""
+
+
+class Server(uvicorn.Server):
+    """Ends with exit code 0 when told to stop: that is no failure."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self.handle_exit)
+        yield
+
+
+class Command(BaseCommand):
+    help = "Serve the API and the admin, as `up` starts it and as production runs it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+        parser.add_argument("--access-log", action="store_true", help="log a line for each request")
+
+    def handle(self, *, host: str, port: int, access_log: bool, **options: Any) -> None:
+        listener = _listen(host, port)
+        config = uvicorn.Config(
+            "jobsite.asgi:application",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self.stdout.write(f"Serving on http://{host}:{port}")
+        Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The listening socket, made here so that a port that is taken is one sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+    return listener

@@ -1,0 +1,138 @@
+"""Everything on one machine, from one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from jobsite import broker, development, reloading
+from jobsite.supervisor import Child, Printer, Supervisor, manage
+
+PARTS = ("api", "worker", "scheduler")
+READY_TIMEOUT_S = 60
+NAME = "up"
+
+
+class Command(BaseCommand):
+    help = "Migrate, start the broker, then API, worker and scheduler in the foreground. Ctrl-C stops them warm."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="port of the API and the admin (default: %(default)s)")
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--only", type=_parts, default=PARTS, help="a comma-separated choice of api,worker,scheduler")
+        parser.add_argument("--workers", type=int, default=1, help="number of workers (default: %(default)s)")
+        parser.add_argument("--no-reload", action="store_true", help="do not restart when the code changes")
+        parser.add_argument("--no-demo", action="store_true", help="leave out the type `echo`")
+
+    def handle(self, *, host: str, port: int, only: Sequence[str], workers: int, **options: Any) -> None:
+        children = _children(only, host, port, workers)
+        self.say = Printer(self.stdout._out, [NAME, *(child.name for child in children)])
+        _require_free(host, port, only)
+        started_broker = self.start_broker()
+        try:
+            self.say(NAME, "bringing the database up to date")
+            call_command("migrate", interactive=False, verbosity=0)
+            # Said to the children alone: this process runs no jobs.
+            environment = {**os.environ, "JOBS_DEMO": "0" if options["no_demo"] else "1"}
+            self.run(Supervisor(children, environment, self.say), host, port, only, is_reloading=not options["no_reload"])
+        finally:
+            if started_broker:
+                broker.stop(settings.DATA_DIR)
+                self.say(NAME, "the broker is stopped")
+
+    def start_broker(self) -> bool:
+        """True when it is ours to stop: one that ran before stays."""
+        if not settings.IS_BROKER_EMBEDDED:
+            return False
+        try:
+            is_new = broker.start(settings.DATA_DIR)
+        except broker.BrokerError as error:
+            raise CommandError(str(error)) from None
+        self.say(NAME, f"the broker {'is started' if is_new else 'runs already'}: {broker.url(settings.DATA_DIR)}")
+        return is_new
+
+    def run(self, supervisor: Supervisor, host: str, port: int, only: Sequence[str], *, is_reloading: bool) -> None:
+        password, key = development.admin_password(), development.api_key()
+        stopped = threading.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: supervisor.stop())
+        base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104 - only compared
+        threading.Thread(
+            target=self.announce,
+            args=(base_url, only, stopped, [
+                f"admin   {base_url}/admin/  user {development.ADMIN}, password {password.read_text().strip()}  ({password})",
+                f"API key {key.read_text().strip()}  ({key})",
+                "a first job:",
+                *development.welcome_curl(base_url, key).splitlines(),
+            ]),
+            daemon=True,
+        ).start()  # fmt: skip
+        if is_reloading:
+            say = lambda line: self.say(NAME, line)  # noqa: E731
+            threading.Thread(target=reloading.follow, args=(supervisor.restart, say, stopped), daemon=True).start()
+        try:
+            supervisor.run()
+        finally:
+            stopped.set()
+
+    def announce(self, base_url: str, only: Sequence[str], stopped: threading.Event, lines: list[str]) -> None:
+        """Say how to use it, and `ready` once it can be used."""
+        if "api" in only and not _becomes_ready(f"{base_url}/health/ready", stopped):
+            if not stopped.is_set():
+                self.say(NAME, f"the API is not ready after {READY_TIMEOUT_S} s; see its lines above")
+            return
+        for line in lines if "api" in only else ():
+            self.say(NAME, line)
+        self.say(NAME, f"ready: {', '.join(only)}. Ctrl-C stops everything.")
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = sorted(set(chosen) - set(PARTS))
+    if unknown or not chosen:
+        raise CommandError(f"--only takes a choice of {','.join(PARTS)}, not {text!r}.")
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def _children(only: Sequence[str], host: str, port: int, workers: int) -> list[Child]:
+    if workers < 1:
+        raise CommandError("--workers must be at least 1.")
+    names = ["worker"] if workers == 1 else [f"worker-{number}" for number in range(1, workers + 1)]
+    every = {
+        "api": [Child("api", manage("serve", "--host", host, "--port", str(port)))],
+        "worker": [Child(name, manage("rqworker")) for name in names],
+        "scheduler": [Child("scheduler", manage("rqscheduler"))],
+    }
+    return [child for part in only for child in every[part]]
+
+
+def _require_free(host: str, port: int, only: Sequence[str]) -> None:
+    if "api" not in only:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+
+
+def _becomes_ready(url: str, stopped: threading.Event) -> bool:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not stopped.is_set() and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own address
+                return True
+        except OSError:  # not up yet, or not ready yet
+            stopped.wait(0.1)
+    return False
