@@ -36,7 +36,7 @@ LIFE_S = 15
 """Seconds beyond the interval after which a dead scheduler's key disappears, as rq-scheduler has it."""
 
 
-class Scheduler(BaseScheduler):
+class Scheduler(BaseScheduler):  # type: ignore[misc]
     """Ticks every due schedule each `interval` seconds until it is told to stop."""
 
     def __init__(self, *args: Any, interval: float = 1, name: str | None = None, **kwargs: Any) -> None:

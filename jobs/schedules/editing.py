@@ -220,4 +220,3 @@ def _locked(name: str) -> Schedule:
     if schedule is None:
         raise ScheduleNotFound(f"there is no schedule {name!r}")
     return schedule
-

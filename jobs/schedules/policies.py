@@ -24,9 +24,7 @@ class Due:
     """The latest due slot, chosen or not; None when nothing is due."""
 
 
-def decide(
-    slots: Iterable[dt.datetime], *, now: dt.datetime, catch_up: str, most: int, on_time_s: float
-) -> Due:
+def decide(slots: Iterable[dt.datetime], *, now: dt.datetime, catch_up: str, most: int, on_time_s: float) -> Due:
     """Which of the due slots get a job, by the catch-up policy.
 
     A slot that is at most `on_time_s` late was not missed and always gets one. Of the missed ones

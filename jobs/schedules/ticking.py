@@ -95,10 +95,7 @@ def tick(schedule: Schedule, now: dt.datetime, *, interval_s: float = 1.0) -> li
 def _advance(schedule: Schedule, pointer: dt.datetime) -> bool:
     """Move the pointer, unless somebody else did or the schedule was changed since it was read."""
     mine = Schedule.objects.filter(pk=schedule.pk, enabled=True, version=schedule.version)
-    if schedule.pointer is None:
-        mine = mine.filter(pointer__isnull=True)
-    else:
-        mine = mine.filter(pointer=schedule.pointer)
+    mine = mine.filter(pointer__isnull=True) if schedule.pointer is None else mine.filter(pointer=schedule.pointer)
     return mine.update(pointer=pointer) == 1
 
 
@@ -130,13 +127,18 @@ def _without_overlap(schedule: Schedule, chosen: list[dt.datetime]) -> tuple[lis
         return chosen, ""
     *superseded, newest = chosen
     notes = [f"{len(superseded)} slots before {slot_text(newest)} were superseded"] if superseded else []
-    status = Job.objects.filter(pk=schedule.last_job_id).values_list("status", flat=True).first()
+    status = _status_of(schedule.last_job_id)
     if status is None or status in FINAL:
         return [newest], "; ".join(notes)
     if schedule.overlap == Schedule.Overlap.SKIP:
         return [], "; ".join([*notes, f"skipped, because job {schedule.last_job_id} is still {_words(status)}"])
     _cancel(schedule)
     return [newest], "; ".join([*notes, f"job {schedule.last_job_id} was {_words(status)} and is cancelled"])
+
+
+def _status_of(job_id: uuid.UUID | None) -> str | None:
+    """None also for a job that was pruned."""
+    return job_id and Job.objects.filter(pk=job_id).values_list("status", flat=True).first()
 
 
 def _cancel(schedule: Schedule) -> None:

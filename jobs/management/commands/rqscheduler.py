@@ -19,7 +19,7 @@ class Command(DjangoRqCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """django-rq's flags; only the interval has another default."""
-        super().add_arguments(parser)
+        super().add_arguments(parser)  # type: ignore[no-untyped-call]
         parser.set_defaults(interval=1)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -36,7 +36,9 @@ class Command(JobsCommand):
         upcoming = verbs.add_parser("next", help="the slots of a cron expression; stores nothing")
         upcoming.add_argument("expression")
         upcoming.add_argument("--tz", default="UTC", help="IANA time zone (default UTC)")
-        upcoming.add_argument("--from", dest="after", help="ISO 8601 time, exclusive; UTC without an offset (default now)")
+        upcoming.add_argument(
+            "--from", dest="after", help="ISO 8601 time, exclusive; UTC without an offset (default now)"
+        )
         upcoming.add_argument("--count", type=int, default=5)
         upcoming.add_argument("--json", action="store_true")
 
@@ -119,8 +121,12 @@ def _add_set(parser: CommandParser) -> None:
     parser.add_argument("--tz", metavar="ZONE", help="IANA time zone of the cron expression (default UTC)")
     parser.add_argument("--payload", metavar="JSON", help="JSON, @file, or - for stdin")
     parser.add_argument("--queue", help="default: the type's own")
-    parser.add_argument("--catch-up", choices=Schedule.CatchUp.values, help="what becomes of missed slots (default last)")
-    parser.add_argument("--window", type=int, metavar="S", help="missed slots older than this are dropped (default a day)")
+    parser.add_argument(
+        "--catch-up", choices=Schedule.CatchUp.values, help="what becomes of missed slots (default last)"
+    )
+    parser.add_argument(
+        "--window", type=int, metavar="S", help="missed slots older than this are dropped (default a day)"
+    )
     parser.add_argument("--max", type=int, metavar="N", help="missed slots made up for at most (default 100)")
     parser.add_argument("--overlap", choices=Schedule.Overlap.values, help="while the last job is open (default allow)")
     parser.add_argument("--jitter", type=int, metavar="S", help="start each job up to so many seconds late")

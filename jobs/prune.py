@@ -1,0 +1,145 @@
+"""Prune: delete what its retention no longer keeps, in small commits that disturb nobody.
+
+A finished job goes with its events, effects, log and tags, and leaves a tombstone in its idempotency
+key in the same commit, so that a replay is still answered. A job with an effect whose truth is not
+known is never pruned.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from jobs.conf import conf
+from jobs.documents import status_document
+from jobs.lifecycle import Status
+from jobs.models import Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
+
+CHUNK = 200
+"""Rows a commit. A job brings about ten rows of other tables with it; on SQLite the commit holds the write lock."""
+
+PAUSE_S = 0.02
+"""After each commit, for the writers that waited for it."""
+
+FAILED_KEPT_TIMES = 3
+LEASE_KEPT = dt.timedelta(days=1)
+
+OPEN_EFFECTS = (Effect.Status.EXECUTING, Effect.Status.IN_DOUBT)
+
+
+@dataclass
+class Counts:
+    jobs: int = 0
+    keys: int = 0
+    stats: int = 0
+    leases: int = 0
+
+
+def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] | None = None) -> Counts:
+    """Delete everything that is older than its retention; what was deleted. `on_chunk` hears of each commit."""
+    now = now or clock.now()
+    counts = Counts()
+    for name, chunk in (
+        ("jobs", _prune_jobs),
+        ("keys", _prune_keys),
+        ("stats", _prune_stats),
+        ("leases", _prune_leases),
+    ):
+        while deleted := chunk(now):
+            setattr(counts, name, getattr(counts, name) + deleted)
+            if on_chunk is not None:
+                on_chunk(counts)
+            time.sleep(PAUSE_S)
+    return counts
+
+
+def would_prune(now: dt.datetime | None = None) -> Counts:
+    """What `prune` would delete, as things are. Keys of the jobs that would go are not counted."""
+    now = now or clock.now()
+    return Counts(_old_jobs(now).count(), _old_keys(now).count(), _old_stats(now).count(), _old_leases(now).count())
+
+
+def _old_jobs(now: dt.datetime) -> QuerySet[Job]:
+    kept = dt.timedelta(days=conf().job_retention_days)
+    open_effects = Effect.objects.filter(job_id=OuterRef("pk"), status__in=OPEN_EFFECTS)
+    return Job.objects.filter(
+        Q(status__in=(Status.SUCCEEDED, Status.CANCELLED), finished_at__lt=now - kept)
+        | Q(status=Status.FAILED, finished_at__lt=now - FAILED_KEPT_TIMES * kept),
+        ~Q(has_effects=True) | ~Exists(open_effects),
+        # Implied by the two above; lets the index on finished_at serve the query.
+        finished_at__lt=now - kept,
+    ).order_by()
+
+
+def _old_keys(now: dt.datetime) -> QuerySet[IdempotencyKey]:
+    """A key stays as long as its job, whatever its age: without it the job could be created twice."""
+    before = now - dt.timedelta(days=conf().key_retention_days)
+    its_job = Job.objects.filter(pk=OuterRef("job_id"))
+    return IdempotencyKey.objects.filter(~Exists(its_job), created_at__lt=before).order_by()
+
+
+def _old_stats(now: dt.datetime) -> QuerySet[MinuteStat]:
+    return MinuteStat.objects.filter(minute__lt=now - dt.timedelta(days=conf().stats_retention_days)).order_by()
+
+
+def _old_leases(now: dt.datetime) -> QuerySet[Lease]:
+    """Revoked ones under which nothing runs: housekeeping still needs the others."""
+    running = Job.objects.filter(lease_id=OuterRef("pk"), status=Status.RUNNING)
+    return Lease.objects.filter(~Exists(running), revoked_at__lt=now - LEASE_KEPT).order_by()
+
+
+def _prune_jobs(now: dt.datetime) -> int:
+    """One commit. The rows are locked and judged again, since somebody may run a finished job anew."""
+    with transaction.atomic():
+        jobs = list(_old_jobs(now).select_for_update(skip_locked=True)[:CHUNK])
+        _leave_tombstones(jobs)
+        ids = [job.pk for job in jobs]
+        for model in (Event, Effect, LogLine, JobTag):
+            _delete(model.objects.filter(job_id__in=ids))
+        _delete(Job.objects.filter(pk__in=ids))
+    return len(jobs)
+
+
+def _leave_tombstones(jobs: list[Job]) -> None:
+    documents: dict[uuid.UUID, dict[str, Any]] = {job.pk: tombstone(job) for job in jobs if job.key is not None}
+    keys = list(IdempotencyKey.objects.filter(job_id__in=documents))
+    for key in keys:
+        key.tombstone = documents[key.job_id]
+    IdempotencyKey.objects.bulk_update(keys, ["tombstone"])
+
+
+def tombstone(job: Job) -> dict[str, Any]:
+    """The last status document, without what a client or a handler may have put into it."""
+    document = status_document(job) | {"result": None, "progress": None}
+    if document["error"] is not None:
+        document["error"] = {"code": document["error"]["code"], "message": ""}
+    return document
+
+
+def _prune_keys(now: dt.datetime) -> int:
+    return _delete_some(IdempotencyKey.objects, _old_keys(now))
+
+
+def _prune_stats(now: dt.datetime) -> int:
+    return _delete_some(MinuteStat.objects, _old_stats(now))
+
+
+def _prune_leases(now: dt.datetime) -> int:
+    return _delete_some(Lease.objects, _old_leases(now))
+
+
+def _delete_some(manager: models.Manager[Any], old: QuerySet[Any]) -> int:
+    ids = list(old.values_list("pk", flat=True)[:CHUNK])
+    return _delete(manager.filter(pk__in=ids)) if ids else 0
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    """One DELETE: what hangs on the rows is deleted by name above, so nothing has to be collected first."""
+    return rows._raw_delete(rows.db)
