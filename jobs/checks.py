@@ -1,1 +1,145 @@
-"""System checks."""
+"""System checks: a setting that cannot work is named at start, with what to do about it.
+
+An id belongs to one finding for ever. E: nothing starts; W: it runs, but not as promised.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.apps.config import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from pydantic import ValidationError
+
+from jobs import registry
+from jobs.conf import PREFIX, Conf, conf
+
+BEATS_IN_A_LEASE = 3
+"""A lease must survive two renewals that fail."""
+
+ENGINE = {
+    "JOB_CLASS": "jobs.queue.RqJob",
+    "WORKER_CLASS": "jobs.worker.Worker",
+    "SCHEDULER_CLASS": "jobs.scheduler.Scheduler",
+}
+
+
+@register
+def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """E001 value, E002 unknown name; when these hold, those that compare settings."""
+    try:
+        found = conf()
+    except ValidationError as error:
+        return [_in_words(problem) for problem in error.errors()]
+    return [*_lease_outlives_renewals(found), *_queues_agree(found), *_types_have_queues(found)]
+
+
+def _in_words(problem: Any) -> CheckMessage:
+    field = str(problem["loc"][0])
+    name = PREFIX + field.upper()
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(field, Conf.model_fields, n=1)
+        hint = f"Did you mean {PREFIX}{close[0].upper()}?" if close else "docs/settings.md lists every setting."
+        return Error(f"{name} is not a setting of the job system.", hint=hint, id="jobs.E002")
+    about = Conf.model_fields[field]
+    return Error(
+        f"{name}={problem['input']!r} is not valid: {problem['msg']}.",
+        hint=f"{about.description} Default: {about.default!r}.",
+        id="jobs.E001",
+    )
+
+
+def _lease_outlives_renewals(found: Conf) -> Iterable[CheckMessage]:
+    if found.renew_s * BEATS_IN_A_LEASE > found.lease_s:
+        yield Error(
+            f"JOBS_RENEW_S={found.renew_s:g} is too long for JOBS_LEASE_S={found.lease_s:g}.",
+            hint=f"A lease lasts at least {BEATS_IN_A_LEASE} renewals: raise JOBS_LEASE_S or lower JOBS_RENEW_S.",
+            id="jobs.E003",
+        )
+
+
+def _queues_agree(found: Conf) -> Iterable[CheckMessage]:
+    known = getattr(settings, "RQ_QUEUES", {})
+    if missing := [name for name in found.queues if name not in known]:
+        yield Error(
+            f"RQ_QUEUES has no entry for the queue {', '.join(missing)} of JOBS_QUEUES.",
+            hint="RQ's commands and ours must serve the same queues.",
+            id="jobs.E004",
+        )
+
+
+def _types_have_queues(found: Conf) -> Iterable[CheckMessage]:
+    for job_type in registry.all_types():
+        if job_type.queue not in found.queues:
+            yield Warning(
+                f"The type {job_type.name} runs in the queue {job_type.queue!r}, which JOBS_QUEUES does not have.",
+                hint="Add the queue to JOBS_QUEUES; until then each job of this type must name another.",
+                id="jobs.W003",
+            )
+
+
+@register
+def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """RQ runs our job class, and our commands win over django-rq's of the same names."""
+    apps = list(settings.INSTALLED_APPS)
+    names = [entry.partition(".apps.")[0] for entry in apps]
+    if "django_rq" not in names:
+        yield Error("django_rq is not in INSTALLED_APPS.", hint="Add it, below 'jobs'.", id="jobs.E005")
+    elif names.index("jobs") > names.index("django_rq"):
+        yield Error(
+            "'jobs' stands after 'django_rq' in INSTALLED_APPS, so that its rqworker is not found.",
+            hint="Of two commands with one name Django takes the earlier app's: move 'jobs' up.",
+            id="jobs.E006",
+        )
+    stated = getattr(settings, "RQ", {})
+    for name, wanted in ENGINE.items():
+        if stated.get(name) != wanted:
+            yield Error(
+                f"RQ[{name!r}] is {stated.get(name)!r} instead of {wanted!r}.",
+                hint="RQ's own class would run more than our jobs, or not run them correctly.",
+                id="jobs.E007",
+            )
+
+
+@register
+def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
+    """What an acknowledged job rests on, database by database."""
+    database = settings.DATABASES.get("default", {})
+    engine, options = str(database.get("ENGINE", "")), database.get("OPTIONS", {})
+    if engine.endswith("sqlite3"):
+        yield from _sqlite_keeps_promises(options)
+    elif not engine.endswith("postgresql"):
+        yield Error(
+            f"The database engine {engine!r} is not supported.", hint="Use SQLite or PostgreSQL.", id="jobs.E009"
+        )
+    elif "idle_in_transaction_session_timeout" not in str(options.get("options", "")):
+        yield Warning(
+            "PostgreSQL connections set no idle_in_transaction_session_timeout.",
+            hint="A machine that is cut off would hold the rows of its jobs: set it to 5 s in OPTIONS['options'].",
+            id="jobs.W002",
+        )
+    if not settings.USE_TZ:
+        yield Error("USE_TZ is off.", hint="Times are aware, and stored as UTC: set USE_TZ = True.", id="jobs.E010")
+
+
+def _sqlite_keeps_promises(options: dict[str, Any]) -> Iterable[CheckMessage]:
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        yield Error(
+            "SQLite runs deferred transactions.",
+            hint="Under load they fail with 'database is locked': set OPTIONS['transaction_mode'] = 'IMMEDIATE'.",
+            id="jobs.E008",
+        )
+    pragmas = str(options.get("init_command", "")).lower().replace(" ", "")
+    for pragma, why in (
+        ("journal_mode=wal", "readers and the writer would wait for each other"),
+        ("synchronous=full", "a job that was accepted could be lost with the power"),
+    ):
+        if pragma not in pragmas:
+            yield Warning(
+                f"SQLite runs without {pragma}.",
+                hint=f"Without it {why}: add 'PRAGMA {pragma}' to OPTIONS['init_command'].",
+                id="jobs.W001",
+            )

@@ -28,7 +28,7 @@ def admin_password() -> Path:
 def api_key() -> Path:
     """The file with an API key of the client `dev` that works: every scope, no rate limit."""
     path: Path = settings.DATA_DIR / "dev-api-key"
-    if path.exists() and keys.is_valid(path.read_text().strip()):
+    if path.exists() and keys.identify(path.read_text().strip()) is not None:
         return path
     _, secret = keys.create(DEV_CLIENT, list(keys.SCOPES), is_unlimited=True)
     path.unlink(missing_ok=True)
