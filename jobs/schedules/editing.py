@@ -14,6 +14,7 @@ import pydantic
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from django.db.models.expressions import DatabaseDefault
 
 from jobs import cron, registry
 from jobs.conf import conf
@@ -155,11 +156,21 @@ def store(schedule: Schedule, *, who: str) -> bool:
             schedule.changed_by = who
             schedule.save(force_insert=True)
             return True
-        changes = {name: getattr(schedule, name) for name in EDITABLE if getattr(schedule, name) != getattr(old, name)}
+        changes = _differences(old, schedule)
         if not changes:
             return False
         _change(old, changes, who=who)
     return True
+
+
+def _differences(old: Schedule, wanted: Schedule) -> dict[str, Any]:
+    """What was stated otherwise; a column left to the database's default states nothing."""
+    stated = {name: getattr(wanted, name) for name in EDITABLE}
+    return {
+        name: value
+        for name, value in stated.items()
+        if not isinstance(value, DatabaseDefault) and value != getattr(old, name)
+    }
 
 
 def _change(old: Schedule, changes: dict[str, Any], *, who: str) -> None:

@@ -138,7 +138,7 @@ def _without_overlap(schedule: Schedule, chosen: list[dt.datetime]) -> tuple[lis
 
 def _status_of(job_id: uuid.UUID | None) -> str | None:
     """None also for a job that was pruned."""
-    return job_id and Job.objects.filter(pk=job_id).values_list("status", flat=True).first()
+    return None if job_id is None else Job.objects.filter(pk=job_id).values_list("status", flat=True).first()
 
 
 def _cancel(schedule: Schedule) -> None:

@@ -1,0 +1,260 @@
+"""What a tick creates, by policy, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from jobs import schedules
+from jobs.lifecycle import Event as LifecycleEvent
+from jobs.lifecycle import Status
+from jobs.models import Event, IdempotencyKey, Job, Schedule
+from jobs.schedules import tick
+
+START = dt.datetime(2031, 11, 25, 3, 0, tzinfo=dt.UTC)  # in the future: jitter delays
+MINUTE = dt.timedelta(minutes=1)
+HOUR = dt.timedelta(hours=1)
+
+
+def make(**columns: Any) -> Schedule:
+    """A schedule that starts at START: every minute unless `columns` say otherwise."""
+    wanted: dict[str, Any] = {"name": "beat", "type": "echo", "cron": "* * * * *", "pointer": START} | columns
+    return Schedule.objects.create(**wanted)
+
+
+def tick_at(now: dt.datetime, **options: Any) -> list[str]:
+    """One tick of the schedule as it is stored; the keys of what it created."""
+    created = tick(Schedule.objects.get(), now, **options)
+    return [str(Job.objects.get(pk=job_id).key) for job_id in created]
+
+
+@pytest.mark.django_db
+def test_a_due_slot_gets_one_job_under_the_key_of_its_utc_instant() -> None:
+    make(payload={"value": 7}, queue="low")
+    assert tick_at(START + MINUTE) == ["schedule:beat:2031-11-25T03:01:00Z"]
+    job = Job.objects.get()
+    assert (job.client, job.source, job.type, job.payload, job.queue, job.status) == (
+        "system:schedule", "schedule", "echo", {"value": 7}, "low", Status.QUEUED,
+    )  # fmt: skip
+    assert Event.objects.get().actor == "scheduler"
+    assert Schedule.objects.get().last_job_id == job.id
+
+
+@pytest.mark.django_db
+def test_a_second_tick_in_the_same_minute_creates_nothing() -> None:
+    make()
+    assert len(tick_at(START + MINUTE)) == 1
+    assert tick_at(START + MINUTE + dt.timedelta(seconds=1)) == []
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_new_schedule_starts_at_the_present() -> None:
+    make(pointer=None, catch_up="all", created_at=START - HOUR)
+    assert tick_at(START) == []
+    assert Schedule.objects.get().pointer == START
+    assert tick_at(START + MINUTE) == ["schedule:beat:2031-11-25T03:01:00Z"]
+
+
+@pytest.mark.django_db
+def test_a_paused_schedule_creates_nothing() -> None:
+    schedule = make()
+    Schedule.objects.update(enabled=False)
+    assert tick(schedule, START + MINUTE) == []
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_tick_of_a_row_that_was_edited_meanwhile_does_nothing() -> None:
+    stale = make()
+    Schedule.objects.update(version=2)
+    assert tick(stale, START + MINUTE) == []
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_clock_that_steps_back_creates_nothing_twice() -> None:
+    make()
+    assert len(tick_at(START + 2 * MINUTE)) == 1
+    assert tick_at(START + MINUTE) == []
+    assert len(tick_at(START + 3 * MINUTE)) == 1
+    assert Job.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_key_that_exists_counts_as_done() -> None:
+    make()
+    tick_at(START + MINUTE)
+    Schedule.objects.update(pointer=START, payload={"value": "changed"})
+    assert tick_at(START + MINUTE) == []
+    assert Job.objects.count() == IdempotencyKey.objects.count() == 1
+    assert "refused" not in Schedule.objects.get().last_note
+
+
+LATE = START + HOUR + dt.timedelta(seconds=30)
+"""The scheduler was down since START: of 60 missed slots none is on time."""
+
+
+@pytest.mark.django_db
+def test_catch_up_none_makes_up_for_nothing_and_says_so() -> None:
+    make(catch_up="none")
+    assert tick_at(LATE) == []
+    assert "60 missed slots were dropped" in Schedule.objects.get().last_note
+    assert tick_at(LATE + dt.timedelta(seconds=30)) == ["schedule:beat:2031-11-25T04:01:00Z"]
+
+
+@pytest.mark.django_db
+def test_catch_up_last_makes_up_for_the_latest() -> None:
+    make(catch_up="last")
+    assert tick_at(LATE) == ["schedule:beat:2031-11-25T04:00:00Z"]
+    assert "59 missed slots were dropped" in Schedule.objects.get().last_note
+
+
+@pytest.mark.django_db
+def test_catch_up_last_makes_up_for_none_when_a_slot_is_on_time() -> None:
+    make(catch_up="last")
+    assert tick_at(START + HOUR) == ["schedule:beat:2031-11-25T04:00:00Z"]
+
+
+@pytest.mark.django_db
+def test_catch_up_all_makes_up_for_every_one_in_order() -> None:
+    make(catch_up="all")
+    keys = tick_at(LATE)
+    assert len(keys) == 60
+    assert keys == sorted(keys)
+    assert Schedule.objects.get().last_note == ""
+
+
+@pytest.mark.django_db
+def test_catch_up_all_stops_at_its_most_and_keeps_the_latest() -> None:
+    make(catch_up="all", catch_up_max=10)
+    keys = tick_at(LATE)
+    assert (len(keys), keys[0]) == (10, "schedule:beat:2031-11-25T03:51:00Z")
+    assert "50 missed slots" in Schedule.objects.get().last_note
+
+
+@pytest.mark.django_db
+def test_slots_beyond_the_window_are_dropped() -> None:
+    make(catch_up="all", catch_up_window_s=600)
+    assert len(tick_at(LATE)) == 10
+    assert "600 s" in Schedule.objects.get().last_note
+
+
+@pytest.mark.django_db
+def test_a_rare_slot_beyond_the_window_is_not_forgotten_silently() -> None:
+    make(cron="0 0 1 1 *", pointer=START, catch_up_window_s=600)
+    assert tick_at(dt.datetime(2032, 2, 1, tzinfo=dt.UTC)) == []
+    assert "600 s" in Schedule.objects.get().last_note
+    assert tick_at(dt.datetime(2033, 1, 1, tzinfo=dt.UTC)) == ["schedule:beat:2033-01-01T00:00:00Z"]
+
+
+@pytest.mark.django_db
+def test_slots_between_two_ticks_far_apart_are_all_on_time() -> None:
+    make(cron="", every_s=5, anchor=START, catch_up="none")
+    assert len(tick_at(START + MINUTE, interval_s=60)) == 12
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["scheduled", "queued", "in_doubt"])
+def test_overlap_skip_creates_nothing_while_the_last_job_is_open(status: str) -> None:
+    make(overlap="skip")
+    tick_at(START + MINUTE)
+    Job.objects.update(status=status)
+    assert tick_at(START + 2 * MINUTE) == []
+    assert "skipped" in Schedule.objects.get().last_note
+    Job.objects.update(status=Status.SUCCEEDED, finished_at=START)
+    assert tick_at(START + 3 * MINUTE) == ["schedule:beat:2031-11-25T03:03:00Z"]
+
+
+@pytest.mark.django_db
+def test_overlap_cancel_cancels_the_last_job_and_creates_the_next() -> None:
+    make(overlap="cancel")
+    tick_at(START + MINUTE)
+    first = Job.objects.get()
+    assert len(tick_at(START + 2 * MINUTE)) == 1
+    first.refresh_from_db()
+    assert first.status == Status.CANCELLED
+    event = Event.objects.get(job=first, event=LifecycleEvent.CANCEL)
+    assert (event.actor, event.who) == ("scheduler", "schedule beat")
+
+
+@pytest.mark.django_db
+def test_overlap_cancel_asks_a_running_attempt_to_stop() -> None:
+    make(overlap="cancel")
+    tick_at(START + MINUTE)
+    first = Job.objects.get()
+    Job.objects.update(status=Status.RUNNING, lease_id=first.id, attempt=1)
+    assert len(tick_at(START + 2 * MINUTE)) == 1
+    first.refresh_from_db()
+    assert (first.status, first.cancel_requested_by) == (Status.RUNNING, "schedule beat")
+
+
+@pytest.mark.django_db
+def test_overlap_allow_creates_beside_an_open_job() -> None:
+    make()
+    tick_at(START + MINUTE)
+    assert len(tick_at(START + 2 * MINUTE)) == 1
+
+
+@pytest.mark.django_db
+def test_jitter_delays_a_slot_the_same_on_every_scheduler() -> None:
+    make(jitter_s=30)
+    tick_at(START + MINUTE)
+    first = Job.objects.get()
+    assert first.status == Status.SCHEDULED
+    assert first.run_after is not None
+    assert START + MINUTE <= first.run_after <= START + MINUTE + dt.timedelta(seconds=30)
+    Job.objects.all().delete()
+    IdempotencyKey.objects.all().delete()
+    Schedule.objects.update(pointer=START)
+    tick_at(START + MINUTE)
+    assert Job.objects.get().run_after == first.run_after
+
+
+@pytest.mark.django_db
+def test_a_slot_whose_job_is_refused_is_noted_and_the_schedule_goes_on() -> None:
+    make(type="gone-type")
+    assert tick_at(START + MINUTE) == []
+    assert "refused" in Schedule.objects.get().last_note
+    Schedule.objects.update(type="echo")
+    assert len(tick_at(START + 2 * MINUTE)) == 1
+
+
+@pytest.mark.django_db
+def test_a_schedule_that_makes_no_sense_does_not_stop_the_others() -> None:
+    long_ago = dt.datetime.now(dt.UTC) - HOUR
+    Schedule.objects.create(name="a-broken", type="echo", cron="nonsense", pointer=long_ago)
+    Schedule.objects.create(name="b-fine", type="echo", cron="* * * * *", pointer=long_ago)
+    assert schedules.Ticker(1).turn() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_schedulers_that_tick_at_once_create_each_slot_once() -> None:
+    make(catch_up="all")
+    stale = Schedule.objects.get()
+    barrier = threading.Barrier(6)
+    created: list[int] = []
+    failures: list[BaseException] = []
+
+    def one() -> None:
+        try:
+            barrier.wait()
+            created.append(len(tick(stale, START + 10 * MINUTE)))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sorted(created) == [0, 0, 0, 0, 0, 10]
+    assert Job.objects.count() == IdempotencyKey.objects.count() == Event.objects.count() == 10
+    assert Schedule.objects.get().pointer == START + 10 * MINUTE
