@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOBase
 from typing import IO
 
 from jobsite import tether
@@ -46,7 +47,9 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, children: Sequence[Child], environment: Mapping[str, str], say: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, children: Sequence[Child], environment: Mapping[str, str], say: Callable[[str, str], None]
+    ) -> None:
         self.children = children
         self.environment = {**environment, **tether.environment(), "PYTHONUNBUFFERED": "1"}
         self.say = say
@@ -166,11 +169,11 @@ class Printer:
 
     COLOURS = (36, 33, 35, 32, 34, 31)
 
-    def __init__(self, out: IO[str], names: Sequence[str]) -> None:
+    def __init__(self, out: TextIOBase, names: Sequence[str]) -> None:
         self.out = out
         self.width = max(map(len, names), default=0)
         self.colours = {name: self.COLOURS[index % len(self.COLOURS)] for index, name in enumerate(names)}
-        self.has_colours = hasattr(out, "isatty") and out.isatty() and "NO_COLOR" not in os.environ
+        self.has_colours = out.isatty() and "NO_COLOR" not in os.environ
         self._lock = threading.Lock()
 
     def __call__(self, name: str, line: str) -> None:

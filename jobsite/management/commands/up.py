@@ -27,16 +27,20 @@ class Command(BaseCommand):
     help = "Migrate, start the broker, then API, worker and scheduler in the foreground. Ctrl-C stops them warm."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="port of the API and the admin (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=8000, help="port of the API and the admin (default: %(default)s)"
+        )
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-        parser.add_argument("--only", type=_parts, default=PARTS, help="a comma-separated choice of api,worker,scheduler")
+        parser.add_argument(
+            "--only", type=_parts, default=PARTS, help="a comma-separated choice of api,worker,scheduler"
+        )
         parser.add_argument("--workers", type=int, default=1, help="number of workers (default: %(default)s)")
         parser.add_argument("--no-reload", action="store_true", help="do not restart when the code changes")
         parser.add_argument("--no-demo", action="store_true", help="leave out the type `echo`")
 
     def handle(self, *, host: str, port: int, only: Sequence[str], workers: int, **options: Any) -> None:
         children = _children(only, host, port, workers)
-        self.say = Printer(self.stdout._out, [NAME, *(child.name for child in children)])
+        self.say = Printer(self.stdout, [NAME, *(child.name for child in children)])
         _require_free(host, port, only)
         started_broker = self.start_broker()
         try:
@@ -44,7 +48,9 @@ class Command(BaseCommand):
             call_command("migrate", interactive=False, verbosity=0)
             # Said to the children alone: this process runs no jobs.
             environment = {**os.environ, "JOBS_DEMO": "0" if options["no_demo"] else "1"}
-            self.run(Supervisor(children, environment, self.say), host, port, only, is_reloading=not options["no_reload"])
+            self.run(
+                Supervisor(children, environment, self.say), host, port, only, is_reloading=not options["no_reload"]
+            )
         finally:
             if started_broker:
                 broker.stop(settings.DATA_DIR)
@@ -124,7 +130,9 @@ def _require_free(host: str, port: int, only: Sequence[str]) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+            raise CommandError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port."
+            ) from None
 
 
 def _becomes_ready(url: str, stopped: threading.Event) -> bool:

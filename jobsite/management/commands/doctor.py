@@ -1,0 +1,38 @@
+"""Is everything there that jobs need?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from jobsite import probes
+
+MARKS = {"ok": "ok  ", "warning": "warn", "failure": "FAIL"}
+
+
+class Command(BaseCommand):
+    help = "Probe settings, database, broker, workers, scheduler and clock. Exit code 1 when something fails."
+    requires_system_checks = []  # the probe of the settings runs them, and the others go on
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, **options: Any) -> None:
+        findings = probes.run_all()
+        is_healthy = all(finding.level != "failure" for finding in findings)
+        if options["json"]:
+            document = {"healthy": is_healthy, "findings": [finding.as_dict() for finding in findings]}
+            self.stdout.write(json.dumps(document, indent=2))
+        else:
+            for finding in findings:
+                self.stdout.write(self.line(finding))
+        if not is_healthy:
+            sys.exit(1)
+
+    def line(self, finding: probes.Finding) -> str:
+        style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "failure": self.style.ERROR}[finding.level]
+        fix = f" -> {finding.fix}" if finding.fix else ""
+        return f"{style(MARKS[finding.level])} {finding.probe}: {finding.sentence}{fix}"
