@@ -1,0 +1,92 @@
+"""How single values look: statuses, times, durations, JSON. All of it escaped, nothing inline."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobs.documents import isotime
+
+NOTHING = "–"
+
+CUT_CHARS = 2_000
+"""Longer texts are folded: the page shows their beginning, one click shows all."""
+
+
+def badge(status: str, *, title: str = "") -> SafeString:
+    """A status as a coloured word; the colour comes from the CSS class."""
+    return format_html(
+        '<span class="job-badge job-{}"{}>{}</span>',
+        status,
+        format_html(' title="{}"', title) if title else "",
+        status.replace("_", " "),
+    )
+
+
+def moment(value: dt.datetime | None) -> SafeString | str:
+    """A time to the second in UTC; the title has the milliseconds and how long ago it is."""
+    if value is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}" title="{} ({})">{}</time>',
+        isotime(value),
+        isotime(value),
+        ago(value),
+        value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+def ago(value: dt.datetime) -> str:
+    passed_s = (timezone.now() - value).total_seconds()
+    return f"in {duration(-passed_s)}" if passed_s < 0 else f"{duration(passed_s)} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """Two units at most: `12 ms`, `3.4 s`, `5 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds is None:
+        return NOTHING
+    seconds = max(seconds, 0.0)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit_s, unit, part_s, part in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit_s:
+            rest = whole % unit_s // part_s
+            return f"{whole // unit_s} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"
+
+
+def number(value: float | None) -> str:
+    """A count with thin spaces between the thousands."""
+    return NOTHING if value is None else f"{value:,}".replace(",", "\u2009")
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def json_block(value: Any) -> SafeString | str:
+    """A JSON value, indented."""
+    return NOTHING if value is None else text_block(json_text(value))
+
+
+def text_block(text: str | None) -> SafeString | str:
+    """Text as it is; where it is long, its beginning with a way to see all."""
+    if not text:
+        return NOTHING
+    if len(text) <= CUT_CHARS:
+        return format_html('<pre class="job-text">{}</pre>', text)
+    return format_html(
+        '<pre class="job-text">{}…</pre><details class="job-all"><summary>Show all {} characters</summary>'
+        '<pre class="job-text">{}</pre></details>',
+        text[:CUT_CHARS],
+        number(len(text)),
+        text,
+    )
