@@ -1,0 +1,67 @@
+"""System checks: each finding has its id, its reason and its remedy."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.checks import run_checks
+
+
+def ids() -> list[str]:
+    return [str(message.id) for message in run_checks() if str(message.id).startswith("jobs.")]
+
+
+def test_the_project_as_it_ships_has_no_finding():
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"JOBS_TIMEOUT_S": "soon"}, "jobs.E001"),
+        ({"JOBS_TIMOUT_S": "5"}, "jobs.E002"),
+        ({"JOBS_LEASE_S": "8"}, "jobs.E003"),
+        ({"RQ_QUEUES": {"default": {}}}, "jobs.E004"),
+        ({"INSTALLED_APPS": ["jobs"]}, "jobs.E005"),
+        ({"INSTALLED_APPS": ["django_rq", "jobs"]}, "jobs.E006"),
+        ({"RQ": {}}, "jobs.E007"),
+        ({"USE_TZ": False}, "jobs.E010"),
+        ({"JOBS_QUEUES": "high default"}, "jobs.W003"),
+    ],
+)
+def test_a_setting_that_cannot_work_has_its_finding(changes, finding, settings, monkeypatch):
+    for name, value in changes.items():
+        if name.startswith("JOBS_"):
+            setattr(settings, name, value)
+        else:
+            # Without Django's signal: swapping the apps for real is no part of this.
+            monkeypatch.setattr(django_settings, name, value)
+    assert finding in ids()
+
+
+@pytest.mark.parametrize(
+    ("database", "finding"),
+    [
+        ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}, "jobs.E008"),
+        ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}, "jobs.W001"),
+        ({"ENGINE": "django.db.backends.mysql"}, "jobs.E009"),
+        ({"ENGINE": "django.db.backends.postgresql"}, "jobs.W002"),
+    ],
+)
+def test_a_database_that_breaks_promises_has_its_finding(database, finding):
+    from jobs.checks import databases_keep_promises
+
+    before = django_settings.DATABASES["default"]
+    try:
+        django_settings.DATABASES["default"] = database
+        assert finding in [message.id for message in databases_keep_promises(None)]
+    finally:
+        django_settings.DATABASES["default"] = before
+
+
+def test_every_finding_says_what_to_do(settings):
+    settings.JOBS_LEASE_S = "8"
+    settings.JOBS_QUEUES = "high default"
+    found = [message for message in run_checks() if str(message.id).startswith("jobs.")]
+    assert found
+    assert all(message.hint for message in found)

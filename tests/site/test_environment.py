@@ -1,0 +1,160 @@
+"""Settings: environment first, then the file, then defaults; what is wrong is said at once, in words."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobsite import services
+from jobsite.environment import Environment, private_file
+from tests.support.processes import ROOT
+
+PRODUCTION = {
+    "SECRET_KEY": "s" * 50,
+    "DATABASE_URL": "postgres://jobs:secret@db.example.com:5433/jobs?sslmode=require",
+    "REDIS_URL": "rediss://cache.example.com:6380/0",
+}
+
+
+def manage(tmp_path: Path, *arguments: str, env_file: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py` with this environment and nothing else."""
+    file = tmp_path / "env"
+    file.write_text(env_file)
+    bare = {"PATH": os.environ["PATH"], "ENV_FILE": str(file), "JOBS_DATA_DIR": str(tmp_path / "data")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env={**bare, **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def read(tmp_path: Path, expression: str, **options: str) -> str:
+    code = f"from django.conf import settings; print({expression})"
+    done = manage(tmp_path, "shell", "--no-imports", "-c", code, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_production_names_all_that_is_missing_at_once_and_the_way_out(tmp_path):
+    done = manage(tmp_path, "check")
+    assert done.returncode == 1
+    for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "scripts/up"):
+        assert name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_debug_is_off_unless_it_is_set(tmp_path):
+    assert read(tmp_path, "settings.DEBUG", **PRODUCTION) == "False"
+
+
+def test_development_needs_nothing_but_debug(tmp_path):
+    done = manage(tmp_path, "check", DEBUG="1")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("DEBUG", "perhaps", "DEBUG"),
+        ("DATABASE_URL", "mysql://localhost/jobs", "DATABASE_URL"),
+        ("REDIS_URL", "http://localhost", "REDIS_URL"),
+        ("EMAIL_URL", "pigeon://roof", "EMAIL_URL"),
+        ("REDIS_SENTINELS", "one:26379", "REDIS_SENTINEL_SERVICE"),
+        ("JOBS_CONCURRENCY", "many", "JOBS_CONCURRENCY"),
+        ("JOBS_CONCURENCY", "5", "JOBS_CONCURRENCY"),
+        ("JOBS_DATA_DIR", "/proc/nowhere", "JOBS_DATA_DIR"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_a_traceback(tmp_path, name, value, words):
+    done = manage(tmp_path, "check", **{"DEBUG": "1", name: value})
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    file = "DEBUG=1\nJOBS_CONCURRENCY=3\nJOBS_TIMEOUT_S=77\n"
+    seen = read(
+        tmp_path,
+        "settings.JOBS_CONCURRENCY, settings.JOBS_TIMEOUT_S, settings.DEBUG",
+        env_file=file,
+        JOBS_CONCURRENCY="4",
+    )
+    assert seen == "4 77 True"
+
+
+def test_a_relative_data_dir_counts_from_the_project(tmp_path):
+    seen = read(tmp_path, "settings.JOBS_DATA_DIR", DEBUG="1", JOBS_DATA_DIR="var")
+    assert seen == str(ROOT / "var")
+
+
+def test_every_queue_of_ours_is_a_queue_of_rq(tmp_path):
+    assert read(tmp_path, "list(settings.RQ_QUEUES)", DEBUG="1", JOBS_QUEUES="fast, slow") == "['fast', 'slow']"
+
+
+def test_the_database_file_is_private(tmp_path):
+    read(tmp_path, "1", DEBUG="1")
+    mode = stat.S_IMODE((tmp_path / "data" / "jobs.sqlite3").stat().st_mode)
+    assert mode == 0o600
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def environment(**stated: str) -> Environment:
+    return Environment(_env_file=None, **stated)
+
+
+def test_postgresql_connections_cannot_hold_rows_for_long():
+    found = services.database(environment(database_url=PRODUCTION["DATABASE_URL"]))
+    assert found["OPTIONS"]["options"] == "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000"
+    assert found["OPTIONS"]["tcp_user_timeout"] == 10_000
+    assert found["OPTIONS"]["sslmode"] == "require"
+    assert (found["CONN_MAX_AGE"], found["CONN_HEALTH_CHECKS"]) == (None, True)
+
+
+def test_sqlite_acknowledges_only_what_is_on_the_disk():
+    options = services.database(environment(database_url="sqlite:////tmp/x.sqlite3"))["OPTIONS"]
+    assert options["transaction_mode"] == "IMMEDIATE"
+    assert "synchronous=FULL" in options["init_command"]
+    assert "journal_mode=WAL" in options["init_command"]
+
+
+def test_sentinels_are_asked_for_the_primary():
+    found = services.cache(environment(redis_sentinels="a:26379, b:26380", redis_sentinel_service="jobs"), "")
+    assert found["LOCATION"] == "redis://jobs/0"
+    assert found["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
+
+
+def test_redis_py_options_of_the_url_are_kept():
+    url = "rediss://cache/0?ssl_ca_certs=/etc/ca.pem"
+    assert services.cache(environment(redis_url=url), url)["LOCATION"] == url
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "uses_ssl", "uses_tls"),
+    [
+        ("smtp://mail.example.com", 25, False, False),
+        ("smtps://user:p%40ss@mail.example.com", 465, True, False),
+        ("smtp+tls://user:p%40ss@mail.example.com:2525", 2525, False, True),
+    ],
+)
+def test_the_scheme_of_the_mail_url_says_how_to_encrypt(url, port, uses_ssl, uses_tls):
+    found = services.mail(environment(email_url=url))
+    assert (found["EMAIL_PORT"], found["EMAIL_USE_SSL"], found["EMAIL_USE_TLS"]) == (port, uses_ssl, uses_tls)
+    assert found["EMAIL_HOST_PASSWORD"] == ("p@ss" if "@" in url else "")
+
+
+def test_of_two_writers_of_a_private_file_the_first_wins(tmp_path):
+    path = tmp_path / "secret"
+    assert private_file(path, "first").read_text() == "first"
+    assert private_file(path, "second").read_text() == "first"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
