@@ -152,7 +152,9 @@ class Retry(JobsError):
 
     def __init__(self, after_s: float | None = None, message: str | None = None) -> None:
         super().__init__(message or "the handler asked for another attempt")
-        self.after_s = after_s
+        if after_s is not None and not 0 <= float(after_s) <= 315_360_000:
+            raise ValueError(f"after_s is 0 to 315,360,000 seconds, not {after_s}")
+        self.after_s = None if after_s is None else float(after_s)
         """Seconds until the next attempt; None for the type's own back-off."""
 
 

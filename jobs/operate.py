@@ -60,11 +60,12 @@ def promote(job_id: uuid.UUID, *, actor: Actor, who: str) -> Event:
 
 
 def settle(
-    job_id: uuid.UUID, effect_name: str, *, is_done: bool, result: Any = None, evidence: str, who: str
+    job_id: uuid.UUID, effect_name: str, *, is_done: bool | None, result: Any = None, evidence: str, who: str
 ) -> Event | None:
-    """Record the truth about an effect in doubt; the job goes on once none of its effects is in doubt.
+    """Record the truth about an effect in doubt; the job goes on once no effect holds it any more.
 
-    `result` (JSON) is what a done effect gives to later attempts. Returns SETTLE or CANCEL (a cancel had
+    `is_done` None leaves it in doubt and lets the handler's probe be asked again. `result` (JSON) is
+    what a done effect gives to later attempts. Returns SETTLE or CANCEL (a cancel had
     been requested), or None while the job stays where it is: other effects are in doubt still, or it
     was not waiting. Raises JobNotFound, EffectNotSettled.
     """
@@ -74,10 +75,11 @@ def settle(
             raise JobNotFound()
         cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
         cursor.execute(
-            f"UPDATE jobs_effect SET status = %s, result = {cast}, evidence = %s, settled_by = %s, ended_at = {NOW}"
+            f"UPDATE jobs_effect SET status = %s, has_probe = {'true' if is_done is None else 'has_probe'},"
+            f" result = {cast}, evidence = %s, settled_by = %s, ended_at = {NOW}"
             " WHERE job_id = %s AND name = %s AND status = 'in_doubt'",
             [
-                "done" if is_done else "not_done",
+                {True: "done", False: "not_done", None: "in_doubt"}[is_done],
                 orjson.dumps(result).decode() if is_done and result is not None else None,
                 evidence,
                 who,
@@ -87,7 +89,11 @@ def settle(
         )
         if cursor.rowcount != 1:
             raise EffectNotSettled(f"the effect {effect_name!r} of this job is not in doubt")
-        cursor.execute("SELECT 1 FROM jobs_effect WHERE job_id = %s AND status = 'in_doubt' LIMIT 1", [db_id(job_id)])
+        cursor.execute(
+            "SELECT 1 FROM jobs_effect WHERE job_id = %s AND status = 'in_doubt'"
+            " AND on_doubt = 'hold' AND NOT has_probe LIMIT 1",
+            [db_id(job_id)],
+        )
         moved = [] if cursor.fetchone() else transitions.settle(job_id, who=who)
         transaction.on_commit(lambda: queue.push(moved), robust=True)
     if not moved:

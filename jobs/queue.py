@@ -111,11 +111,11 @@ def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UU
     return [
         (job_id, queue.decode())
         for queue, text_id in zip(popped[::2], popped[1::2], strict=True)
-        if (job_id := _as_id(text_id)) is not None
+        if (job_id := as_id(text_id)) is not None
     ]
 
 
-def _as_id(text: bytes) -> uuid.UUID | None:
+def as_id(text: bytes) -> uuid.UUID | None:
     """None for what somebody else put into the list."""
     try:
         return uuid.UUID(text.decode())

@@ -45,6 +45,7 @@ class Row(NamedTuple):
     error_code: str | None
     error_message: str | None
     callback_url: str | None
+    lease_id: uuid.UUID | None
     has_effects: bool
 
     @property
@@ -74,9 +75,17 @@ class Row(NamedTuple):
 COLUMNS = ", ".join(Row._fields)
 
 
-def mirror_entry(row: Row, progress_number: int = 0) -> tuple[str, str, bytes]:
-    """What the script writes into the mirror: id, 16 hex digits of version and progress, the document after its `v`."""
-    body = orjson.dumps({"owner": row.client, "status": row.document})
+def mirror_entry(
+    row: Row, progress_number: int = 0, progress: dict[str, Any] | None = None
+) -> tuple[str, str, bytes]:
+    """What the script writes into the mirror: id, 16 hex digits of version and progress, the document after its `v`.
+
+    `progress` is that of an attempt which goes on; otherwise the row's own is taken.
+    """
+    document = row.document
+    if progress is not None:
+        document["progress"] = progress
+    body = orjson.dumps({"owner": row.client, "status": document})
     return str(row.id), f"{row.version:08x}{progress_number:08x}", body[1:]
 
 
@@ -120,9 +129,15 @@ def fetch(sql: str, parameters: Sequence[Any]) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         found = cursor.fetchall()
+    return [make_row(raw) for raw in found]
+
+
+def make_row(raw: Sequence[Any]) -> Row:
+    """A Row of what raw SQL returned for COLUMNS."""
     if is_postgresql():
-        return [Row._make(row) for row in found]
-    return [Row(uuid.UUID(row[0]), *row[1:23], bool(row[23])) for row in found]
+        return Row._make(raw)
+    lease_id = None if raw[23] is None else uuid.UUID(raw[23])
+    return Row(uuid.UUID(raw[0]), *raw[1:23], lease_id, bool(raw[24]))
 
 
 def for_update(*, skip_locked: bool = False) -> str:

@@ -36,6 +36,10 @@ LIFE_S = 15
 """Seconds beyond the interval after which a dead scheduler's key disappears, as rq-scheduler has it."""
 
 
+STOP_S = 5.0
+"""How long a stop waits for a turn of housekeeping; every step of it may be broken off."""
+
+
 class Scheduler(BaseScheduler):  # type: ignore[misc]
     """Ticks every due schedule each `interval` seconds until it is told to stop."""
 
@@ -45,6 +49,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         self._ticker = schedules.Ticker(interval)
         self._housekeeper = Housekeeper(f"scheduler {name}")
         self._is_stopping = False
+        self._is_over = threading.Event()
         self._is_declared_known = False
         self._is_redis_away = False
         self._wake_r, self._wake_w = os.pipe()
@@ -54,6 +59,9 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         """Loop until SIGTERM or SIGINT; a tick that has begun is finished. `burst`: one turn."""
         self._install_signal_handlers()
         log.info("scheduler %s started, ticking every %g s", self.name, self._interval)
+        # A thread of its own: pushing a whole queue again takes longer than a tick may wait.
+        housekeeping = threading.Thread(target=self._keep_house, args=(burst,), name="housekeeping", daemon=True)
+        housekeeping.start()
         failures = 0
         while not self._is_stopping:
             began = time.monotonic()
@@ -63,7 +71,10 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
                 break
             pause_s = min(BACKOFF_MAX_S, 2.0 ** min(failures, 10) / 2) if failures else self._interval
             self._sleep(pause_s - (time.monotonic() - began))
+        self._is_over.set()
+        housekeeping.join(STOP_S)
         self._show_death()
+        connection.close()
         log.info("scheduler %s stopped", self.name)
 
     def stop(self) -> None:
@@ -74,19 +85,23 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         except BlockingIOError:
             pass  # the pipe is full of wake-ups already
 
+    def _keep_house(self, burst: bool) -> None:
+        if burst:
+            self._housekeeper.offer()
+            connection.close()
+        else:
+            self._housekeeper.loop(self._is_over)
+
     def _turn(self) -> bool:
-        """One tick and an offer of housekeeping; False when the database did not answer."""
+        """One tick; False when the database did not answer."""
         try:
             if not self._is_declared_known:
                 self._declare()
             self._ticker.turn()
-            self._housekeeper.turn()
         except DatabaseError as error:
             log.warning("the database does not answer, trying again: %s", str(error).strip().partition("\n")[0])
             connection.close()
             return False
-        except OUTAGE as error:
-            log.warning("Redis does not answer, schedules go on without it: %s", error)
         except Exception:
             log.exception("a turn of the scheduler failed")
             close_old_connections()

@@ -49,6 +49,9 @@ for i = #returns, 1, -1 do
 end
 
 local wanted, popped = tonumber(take()), {}
+if wanted > 0 and redis.call('EXISTS', 'rq:suspended') == 1 then -- `rq suspend`
+  return popped
+end
 while wanted > 0 and at <= #ARGV do
   local queue = take()
   local ids = redis.call('LPOP', 'rq:queue:' .. queue, wanted)

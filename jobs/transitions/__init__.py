@@ -8,9 +8,10 @@ reached a final status brings its callback with it: a new job, in the same commi
 
 from jobs.transitions.endings import Ended, end_attempts, running_of
 from jobs.transitions.insert import NewJob, insert
-from jobs.transitions.moves import cancel, claim, promote, promote_due, request_cancel, rerun, settle
+from jobs.transitions.moves import Claimed, cancel, claim, promote, promote_due, request_cancel, rerun, settle
 
 __all__ = [
+    "Claimed",
     "Ended",
     "NewJob",
     "cancel",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from django.db import connection
 
 from jobs import lifecycle
-from jobs.lifecycle import Actor, Event
+from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW
-from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, marks
+from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, make_row, marks
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events
 
@@ -28,7 +30,17 @@ def promote_due(limit: int, *, who: str) -> list[Row]:
     return _update(Event.PROMOTE, f"queued_at = {NOW}", due, [], actor=Actor.HOUSEKEEPING, who=who)
 
 
-def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Row]:
+class Claimed(NamedTuple):
+    """A job whose attempt was just opened, and what running it takes."""
+
+    row: Row
+    payload: str
+    """JSON text, as it was sent."""
+
+    timeout_s: int
+
+
+def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
     """Open the next attempt of queued jobs under a lease that is still live.
 
     Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped:
@@ -36,16 +48,20 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     """
     if not ids:
         return []
-    where = (
-        f"id IN (SELECT id FROM jobs_job WHERE id IN ({marks(len(ids))}) AND status = 'queued'"
-        f"{for_update(skip_locked=True)})"
-        " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
-        " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
-    )
-    lease = db_id(lease_id)
-    changes = f"attempt = attempt + 1, lease_id = %s, started_at = {NOW}, progress = NULL"
-    parameters = [lease, *(db_id(i) for i in ids), lease]
-    return _update(Event.START, changes, where, parameters, actor=Actor.WORKER, who=worker)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
+            f" started_at = {NOW}, progress = NULL"
+            f" WHERE id IN (SELECT id FROM jobs_job WHERE id IN ({marks(len(ids))}) AND status = 'queued'"
+            f"{for_update(skip_locked=True)}) AND status = 'queued'"
+            " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
+            " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
+            f" RETURNING payload, timeout_s, {COLUMNS}",
+            [db_id(lease_id), *(db_id(i) for i in ids), db_id(lease_id)],
+        )
+        claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in cursor.fetchall()]
+    insert_events(Event.START, [c.row for c in claimed], actor=Actor.WORKER, who=worker, source=Status.QUEUED)
+    return claimed
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:

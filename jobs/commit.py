@@ -1,0 +1,197 @@
+"""What a horse writes in one turn: outcomes, statistics, log lines and claims, in one transaction.
+
+A row that cannot be stored does not fail its group; an outage is waited out, since the fence makes
+every statement safe to repeat; a commit whose answer was lost is cleared up by reading.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+
+from jobs import leases, mirror, stats, transitions
+from jobs.context import JobContext, Line
+from jobs.lifecycle import Actor, End
+from jobs.models import LogLine
+from jobs.rows import Row, db_id, is_postgresql, mirror_entry, py_id
+from jobs.transitions import Claimed, Ended
+
+log = logging.getLogger("jobs.commit")
+
+PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Waits between tries while the database is away, in seconds; the last one repeats."""
+
+OWED_MAX = 10_000
+"""Mirrors kept for when Redis is back; the oldest go first, and housekeeping mends what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An attempt that ended, and what is to be stored of it."""
+
+    ended: Ended
+    row: Row
+    """As it was claimed."""
+
+    run_s: float
+    lines: Sequence[Line] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    outcomes: Sequence[Outcome]
+    wanted: Sequence[uuid.UUID]
+    lines: Sequence[tuple[Row, Sequence[Line]]]
+    is_tick: bool
+    running: dict[uuid.UUID, JobContext]
+    """What this horse runs, outcomes included."""
+
+
+@dataclass(slots=True)
+class Done:
+    moved: list[Row] = field(default_factory=list)
+    claimed: list[Claimed] = field(default_factory=list)
+    cancelled: list[uuid.UUID] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+
+
+class Recorder:
+    """The horse's one writer; its thread's connection is its own."""
+
+    def __init__(self, lease_id: uuid.UUID, worker: str) -> None:
+        self._lease_id = lease_id
+        self._worker = worker
+        self._owed: deque[tuple[str, str, bytes]] = deque(maxlen=OWED_MAX)
+
+    def commit(self, work: Work) -> Done:
+        """One transaction; returns when it is committed, however long the database is away.
+
+        The parent ends the horse when it can no longer renew the lease, so this does not wait for ever.
+        """
+        is_repeat = False
+        for pause_s in _pauses():
+            try:
+                with transaction.atomic():
+                    done = self._write(work, is_repeat=is_repeat)
+                if is_repeat:
+                    done.moved += self._already_recorded(work, done)
+                return done
+            except (OperationalError, InterfaceError) as error:
+                log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
+                connection.close()
+                is_repeat = True
+                work = replace(work, wanted=())  # ids that are not claimed stay queued, and are found
+                time.sleep(pause_s)
+            except DatabaseError:
+                log.warning("a group of %d could not be stored as a whole; one by one", len(work.outcomes))
+                return self._one_by_one(work)
+        raise AssertionError("unreachable")
+
+    def _write(self, work: Work, *, is_repeat: bool = False) -> Done:
+        done = Done()
+        ended = [outcome.ended for outcome in work.outcomes]
+        if ended:
+            done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
+            now = {row.id: row for row in done.moved}
+            stats.add([(o.row, now[o.row.id], o.run_s) for o in work.outcomes if o.row.id in now], self._worker)
+        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
+        if is_repeat:
+            done.moved += self._release_strangers(work)
+        if work.wanted:
+            done.claimed = transitions.claim(work.wanted, lease_id=self._lease_id, worker=self._worker)
+        if work.is_tick:
+            done.cancelled, done.paused = self._look()
+        return done
+
+    def _one_by_one(self, work: Work) -> Done:
+        """A statement failed: find the row that cannot be stored, and fail that job alone."""
+        total = self.commit(replace(work, outcomes=(), lines=()))
+        for outcome in work.outcomes:
+            single = replace(work, outcomes=(outcome,), wanted=(), lines=(), is_tick=False)
+            try:
+                with transaction.atomic():
+                    total.moved += self._write(single).moved
+            except (OperationalError, InterfaceError):
+                total.moved += self.commit(single).moved
+            except DatabaseError as error:
+                log.warning("job %s: its outcome cannot be stored: %s", outcome.row.id, type(error).__name__)
+                unstorable = replace(
+                    outcome.ended, end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
+                    error_message="the database could not store the outcome", error_text=None,
+                )  # fmt: skip
+                total.moved += self.commit(replace(single, outcomes=(replace(outcome, ended=unstorable, lines=()),))).moved
+        return total
+
+    def _release_strangers(self, work: Work) -> list[Row]:
+        """Jobs that are running under our lease, but not here: their claim was committed and its answer lost."""
+        strangers = [row for row in transitions.running_of(self._lease_id) if row.id not in work.running]
+        if not strangers:
+            return []
+        return transitions.end_attempts(leases.released(strangers), actor=Actor.WORKER, who=self._worker)
+
+    def _already_recorded(self, work: Work, done: Done) -> list[Row]:
+        """Outcomes whose first commit did happen: as they are now, for Redis."""
+        moved = {row.id for row in done.moved}
+        return mirror.rows_of([o.row.id for o in work.outcomes if o.row.id not in moved])
+
+    def _look(self) -> tuple[list[uuid.UUID], list[str]]:
+        """(running jobs whose cancel was requested, names of paused queues)."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM jobs_job WHERE lease_id = %s AND status = 'running' AND cancel_requested_at IS NOT NULL",
+                [db_id(self._lease_id)],
+            )
+            cancelled = [py_id(row[0]) for row in cursor.fetchall()]
+            cursor.execute("SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL")
+            return cancelled, [row[0] for row in cursor.fetchall()]
+
+    def oldest_queued(self, queue_names: Sequence[str], limit: int) -> list[tuple[uuid.UUID, str]]:
+        """What would be at the heads of the lists, were Redis there; [] while the database is away too."""
+        found: list[tuple[uuid.UUID, str]] = []
+        try:
+            with connection.cursor() as cursor:
+                for name in queue_names:
+                    if len(found) < limit:
+                        cursor.execute(
+                            "SELECT id FROM jobs_job WHERE status = 'queued' AND queue = %s"
+                            f" ORDER BY queued_at LIMIT {limit - len(found)}",
+                            [name],
+                        )
+                        found += [(py_id(row[0]), name) for row in cursor.fetchall()]
+        except (OperationalError, InterfaceError):
+            connection.close()
+        return found
+
+    def let_others_write(self, pause_s: float) -> None:
+        """SQLite serves waiting writers badly: between two groups of a busy horse they need a gap."""
+        if not is_postgresql():
+            time.sleep(pause_s)
+
+    # --- mirrors that Redis could not take --------------------------------------------------------
+
+    def remember(self, rows: Sequence[Row]) -> None:
+        self._owed.extend(mirror_entry(row) for row in rows)
+
+    def owed_mirrors(self, most: int = 500) -> list[tuple[str, str, bytes]]:
+        return [self._owed.popleft() for _ in range(min(most, len(self._owed)))]
+
+
+def _pauses() -> Iterator[float]:
+    yield from PAUSES_S
+    while True:
+        yield PAUSES_S[-1]
+
+
+def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:
+    LogLine.objects.bulk_create(
+        LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
+        for row, some in lines
+        for line in some
+    )
+

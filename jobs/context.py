@@ -1,0 +1,169 @@
+"""JobContext: what a handler is given, and all it needs to know of this system."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs import effects
+from jobs.conf import conf
+from jobs.effects import Attempt, Effect, Probe, Terms
+from jobs.errors import CancelRequested
+from jobs.interrupts import Slot
+from jobs.models.clock import parse
+from jobs.rows import Row
+from jobs.texts import clean_text
+
+LINE_MAX = 8_192
+"""Characters of one log line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    at: dt.datetime
+    level: str
+    message: str
+
+
+class JobLog:
+    """Lines that are kept with the job: `job.log("…")`, or `.debug .info .warning .error`, with %-arguments.
+
+    They are written with the next commit of the worker, within about a second; a kill may cost the
+    last ones. Of one attempt the first `log_max_lines` are kept.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: list[Line] = []
+        self._count = 0
+
+    def __call__(self, message: str, *arguments: Any) -> None:
+        self._add("info", message, arguments)
+
+    info = __call__
+
+    def debug(self, message: str, *arguments: Any) -> None:
+        self._add("debug", message, arguments)
+
+    def warning(self, message: str, *arguments: Any) -> None:
+        self._add("warning", message, arguments)
+
+    def error(self, message: str, *arguments: Any) -> None:
+        self._add("error", message, arguments)
+
+    def _add(self, level: str, message: str, arguments: tuple[Any, ...]) -> None:
+        text = str(message) % arguments if arguments else str(message)
+        with self._lock:
+            self._count += 1
+            most = conf().log_max_lines
+            if self._count == most + 1:
+                level, text = "warning", f"only the first {most} lines of an attempt are kept"
+            if self._count <= most + 1:
+                self._lines.append(Line(dt.datetime.now(dt.UTC), level, clean_text(text, LINE_MAX)))
+
+    def adopt(self, lines: list[Line]) -> None:
+        """Lines of the same attempt that were said, and counted, in another process."""
+        with self._lock:
+            self._lines += lines
+
+    def take(self) -> list[Line]:
+        """The lines since the last call."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return lines
+
+
+class JobContext:
+    """One attempt of a job, as its handler sees it."""
+
+    def __init__(self, row: Row, lease_id: uuid.UUID, slot: Slot, stopping: threading.Event) -> None:
+        self.id = row.id
+        self.type = row.type
+        self.queue = row.queue
+        self.client = row.client
+        self.key = row.key
+        self.attempt = row.attempt
+        self.failures = row.failures
+        self.crashes = row.crashes
+        self.max_attempts = row.max_attempts
+        self.created_at = parse(row.created_at)
+        self.run_after = parse(row.run_after)
+        self.log = JobLog()
+        self.has_effects = row.has_effects
+        self.fence = Attempt(row.id, row.attempt, lease_id)
+        self.slot = slot
+        self.token: object | None = None
+        """Names the running handler to whoever wants to interrupt it."""
+
+        self._stopping = stopping
+        self._cancelled = threading.Event()
+        self._progress: dict[str, Any] | None = None
+        self._progress_number = 0
+
+    @property
+    def should_stop(self) -> bool:
+        """True once the worker is told to stop or the job's cancel was requested: return, or raise, soon."""
+        return self._stopping.is_set() or self._cancelled.is_set()
+
+    @property
+    def tags(self) -> list[str]:
+        """One query."""
+        from jobs.models import JobTag
+
+        return list(JobTag.objects.filter(job_id=self.id).order_by("id").values_list("tag", flat=True))
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Tell pollers how far it is; kept with the outcome. Costs nothing here: the worker sends the latest."""
+        self._progress = {"current": current, "total": total, "message": clean_text(str(message), 500)}
+        self._progress_number += 1
+
+    def effect(
+        self,
+        name: str,
+        *,
+        on_doubt: str = "hold",
+        probe: Probe | None = None,
+        not_done_on: Sequence[type[BaseException]] | None = None,
+        transactional: bool = False,
+    ) -> contextlib.AbstractContextManager[Effect]:
+        """A side effect that happens at most once: see `jobs.effects` and docs/handlers.md.
+
+        `on_doubt`: hold (a person settles it), skip (taken as done), repeat (again, under the same key).
+        `probe(key)` is asked first where there is one. `not_done_on` replaces the list of errors that
+        prove that nothing was accepted. `transactional`: the effect is rows of our own database,
+        committed together with its `done`.
+        """
+        terms = Terms(
+            name, on_doubt, probe, effects.NOTHING_ACCEPTED if not_done_on is None else tuple(not_done_on)
+        )
+        self.has_effects = True
+        enter = effects.transactional_effect if transactional else effects.effect
+        return enter(self.fence, self.slot, terms)
+
+    # --- for the worker ---------------------------------------------------------------------------
+
+    @property
+    def latest_progress(self) -> tuple[int, dict[str, Any] | None]:
+        """(how often it was told, what was told last)."""
+        return self._progress_number, self._progress
+
+    def adopt(self, lines: list[Line], progress: tuple[int, dict[str, Any] | None]) -> None:
+        """What the handler said in a process of its own."""
+        self.log.adopt(lines)
+        self._progress_number, self._progress = progress
+
+    def cancel(self) -> None:
+        """The job's cancel was requested: interrupt the handler, but not inside an effect."""
+        if not self._cancelled.is_set():
+            self._cancelled.set()
+            if self.token is not None:
+                self.slot.interrupt(self.token, CancelRequested)
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled.is_set()

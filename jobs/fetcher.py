@@ -1,0 +1,102 @@
+"""The fetcher: waits for ids when the horse has free threads, so that the horse never blocks on Redis."""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
+from jobs import queue
+
+log = logging.getLogger("jobs.fetcher")
+
+WAIT_S = 1
+"""Seconds one blocking pop waits; bounds how long a paused queue is still served."""
+
+SUSPENDED = "rq:suspended"
+"""Set by `rq suspend`."""
+
+BACKOFF_S = (0.1, 2.0)
+"""Shortest and longest wait between two tries while Redis is away, in seconds."""
+
+
+class Fetcher:
+    """Pops one id at a time while it is wished for, and puts `[(id, queue)]` into the inbox.
+
+    Puts "empty" when a burst found nothing, and "down" while Redis is away: then the horse looks into
+    the database instead.
+    """
+
+    def __init__(self, inbox: queues.SimpleQueue[Any], *, is_burst: bool) -> None:
+        self._inbox = inbox
+        self._is_burst = is_burst
+        self._wished = threading.Event()
+        self._names: tuple[str, ...] = ()
+        self._paused: frozenset[str] = frozenset()
+
+    @property
+    def open_queues(self) -> tuple[str, ...]:
+        """The queues that are not paused, most urgent first."""
+        return tuple(name for name in self._names if name not in self._paused)
+
+    def start(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        threading.Thread(target=self._loop, name="fetcher", daemon=True).start()
+
+    def wish(self, is_wished: bool) -> None:
+        if is_wished:
+            self._wished.set()
+        else:
+            self._wished.clear()
+
+    def pause(self, names: Sequence[str]) -> None:
+        self._paused = frozenset(names)
+
+    def _loop(self) -> None:
+        connection = queue.patient_broker(WAIT_S + 4)
+        backoff_s = BACKOFF_S[0]
+        while True:
+            self._wished.wait()
+            names = self.open_queues
+            if not names:
+                self._nothing()
+                time.sleep(WAIT_S)
+                continue
+            keys = [queue.LIST + name for name in names]
+            try:
+                if connection.exists(SUSPENDED):
+                    time.sleep(WAIT_S)
+                    popped = []
+                elif self._is_burst:
+                    popped = queue.run(queue.Turn(pop=1, queues=names), connection)
+                else:
+                    popped = _decode(cast("tuple[bytes, bytes] | None", connection.blpop(keys, WAIT_S)))
+                backoff_s = BACKOFF_S[0]
+            except queue.OUTAGE as error:
+                if backoff_s == BACKOFF_S[0]:
+                    log.warning("Redis is away (%s); the database is polled meanwhile", type(error).__name__)
+                self._inbox.put("down")
+                time.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+                continue
+            if popped:
+                self._wished.clear()  # the horse wishes anew after its next turn
+                self._inbox.put(popped)
+            else:
+                self._nothing()
+
+    def _nothing(self) -> None:
+        if self._is_burst:
+            self._inbox.put("empty")
+            time.sleep(0.05)
+
+
+def _decode(reply: tuple[bytes, bytes] | None) -> list[tuple[uuid.UUID, str]]:
+    if reply is None:
+        return []
+    job_id = queue.as_id(reply[1])
+    return [] if job_id is None else [(job_id, reply[0].decode().removeprefix(queue.LIST))]

@@ -1,0 +1,145 @@
+"""Interrupting a handler's thread: soft timeouts and cancellation.
+
+An exception is raised in the thread from outside, under the thread's own lock and only while the token
+of its present job is set: aimed without that, it hit the next job of the thread 40 times of 40. It
+arrives between two steps of Python code; a thread that waits in C gets it when it comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import heapq
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from jobs.errors import CancelRequested, Interrupted
+
+
+class Slot:
+    """One handler thread: which job it runs, and whether it may be interrupted just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread_id = 0
+        self._token: object | None = None
+        self._masked = 0
+        self._shielded = 0
+        self._fired: type[Interrupted] | None = None
+        self._pending: type[Interrupted] | None = None
+        self._waker: Callable[[], None] | None = None
+
+    @property
+    def fired(self) -> type[Interrupted] | None:
+        """What was raised in the present job, if anything."""
+        return self._fired
+
+    @contextlib.contextmanager
+    def running(self, token: object) -> Iterator[None]:
+        """The calling thread runs the job of that token: from here on it may be interrupted."""
+        with self._lock:
+            self._thread_id = threading.get_ident()
+            self._masked = self._shielded = 0
+            self._fired = self._pending = self._waker = None
+            self._token = token
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._token = None
+            _settle()
+
+    def interrupt(self, token: object, kind: type[Interrupted]) -> None:
+        """Raise `kind` in the thread if it still runs that job; called from other threads. Once a job."""
+        with self._lock:
+            if self._token is not token or self._fired is not None:
+                return
+            if self._masked or (self._shielded and kind is CancelRequested):
+                self._pending = self._pending or kind
+                return
+            self._fired = kind
+            if self._waker is not None:
+                self._waker()
+            else:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(kind))
+
+    @contextlib.contextmanager
+    def waking(self, waker: Callable[[], None]) -> Iterator[None]:
+        """Interrupt by calling `waker` instead: an event loop waits in C, where no exception arrives."""
+        with self._lock:
+            self._waker = waker
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waker = None
+
+    @contextlib.contextmanager
+    def masked(self) -> Iterator[None]:
+        """Our own commits: nothing interrupts them; what came meanwhile is raised at the end."""
+        with self._lock:
+            self._masked += 1
+        _settle()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._masked -= 1
+        self._raise_pending()
+
+    @contextlib.contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Inside an effect: a cancel waits until it is over, since an interrupted effect is in doubt."""
+        with self._lock:
+            self._shielded += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shielded -= 1
+
+    def _raise_pending(self) -> None:
+        with self._lock:
+            kind = self._pending
+            if kind is None or self._masked or (self._shielded and kind is CancelRequested) or self._fired:
+                return
+            self._pending, self._fired = None, kind
+        raise kind()
+
+    def raise_cancel(self) -> None:
+        """Raise a cancel that waited for the end of an effect."""
+        self._raise_pending()
+
+
+def _settle() -> None:
+    """Let an exception arrive that was raised before the lock was taken: it comes within a few steps."""
+    for _ in range(100):
+        pass
+
+
+class Watch:
+    """One thread that interrupts jobs whose time is up."""
+
+    def __init__(self) -> None:
+        self._deadlines: list[tuple[float, int, Slot, object, type[Interrupted]]] = []
+        self._changed = threading.Condition()
+        self._count = 0
+        threading.Thread(target=self._loop, name="soft-timeouts", daemon=True).start()
+
+    def after(self, seconds: float, slot: Slot, token: object, kind: type[Interrupted]) -> None:
+        """Interrupt the job of `token` in `seconds`, unless it is over by then."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._count += 1  # makes entries comparable
+            heapq.heappush(self._deadlines, (deadline, self._count, slot, token, kind))
+            if self._deadlines[0][0] == deadline:
+                self._changed.notify()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not self._deadlines or (wait_s := self._deadlines[0][0] - time.monotonic()) > 0:
+                    self._changed.wait(wait_s if self._deadlines else None)
+                _, _, slot, token, kind = heapq.heappop(self._deadlines)
+            slot.interrupt(token, kind)

@@ -1,0 +1,133 @@
+"""Leases: opened and renewed by a worker's parent, revoked by whoever takes its horse for dead.
+
+Revoking comes first, moving the jobs after: from the revocation on nothing can be claimed under it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+
+from django.db import connection, transaction
+
+from jobs import process, queue, transitions
+from jobs.lifecycle import Actor, End
+from jobs.models import Lease
+from jobs.models.clock import NOW
+from jobs.rows import Row, db_id
+from jobs.run import backoff_s, budget_of, is_isolated
+from jobs.transitions import Ended
+
+ROUNDS = 20
+"""How often rows that others have locked are looked for again."""
+
+Verdict = Callable[[Sequence[Row]], list[Ended]]
+"""What is to become of the running jobs of a lease."""
+
+
+def open_lease(*, kind: str, worker: str, queue_names: Sequence[str], concurrency: int) -> uuid.UUID:
+    """A new lease for a horse that is about to be started by this process."""
+    here = process.place()
+    lease = Lease.objects.create(
+        id=uuid.uuid4(),
+        kind=kind,
+        worker=worker,
+        queues=list(queue_names),
+        concurrency=concurrency,
+        hostname=socket.gethostname(),
+        boot_id=here.boot_id,
+        pid_namespace=here.pid_namespace,
+        parent_pid=os.getpid(),
+        parent_started=process.started(os.getpid()),
+    )
+    return lease.id
+
+
+def note_horse(lease_id: uuid.UUID, pid: int) -> None:
+    """Let housekeepers on this machine look at the horse itself."""
+    Lease.objects.filter(pk=lease_id).update(horse_pid=pid, horse_started=process.started(pid))
+
+
+def renew(lease_id: uuid.UUID) -> bool:
+    """Raise the beat; False when the lease was revoked."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE jobs_lease SET beat = beat + 1, renewed_at = {NOW} WHERE id = %s AND revoked_at IS NULL",
+            [db_id(lease_id)],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) -> list[Row]:
+    """Revoke a lease and end its running attempts; the rows that moved. Pushes what is queued again."""
+    moved: list[Row] = []
+    for _ in range(ROUNDS):
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE jobs_lease SET revoked_at = {NOW}, revoked_by = %s WHERE id = %s AND revoked_at IS NULL",
+                    [who, db_id(lease_id)],
+                )
+            rows = transitions.running_of(lease_id)
+            step = transitions.end_attempts(verdict(rows), actor=actor, who=who) if rows else []
+        queue.push(step)
+        moved += step
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM jobs_job WHERE lease_id = %s AND status = 'running' LIMIT 1", [db_id(lease_id)]
+            )
+            if cursor.fetchone() is None:
+                break
+    return moved
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def crashed(why: str) -> Verdict:
+    """The process died: a crash for each job that ran in it.
+
+    Attempts in a process of their own are not to blame for the horse's death, unless nobody else ran.
+    """
+
+    def verdict(rows: Sequence[Row]) -> list[Ended]:
+        suspects = {row.id for row in rows if not is_isolated(row)} or {row.id for row in rows}
+        return [
+            _ended(row, End.DIED, "crashed", why) if row.id in suspects else _ended(row, End.RELEASED) for row in rows
+        ]
+
+    return verdict
+
+
+def released(rows: Sequence[Row]) -> list[Ended]:
+    """Told to stop: nobody is to blame."""
+    return [_ended(row, End.RELEASED) for row in rows]
+
+
+def overdue(culprits: dict[uuid.UUID, str]) -> Verdict:
+    """The horse was killed because of jobs past their hard limit: they pay, the others do not."""
+
+    def verdict(rows: Sequence[Row]) -> list[Ended]:
+        return [
+            _ended(row, End.RAISED, "timeout", culprits[row.id]) if row.id in culprits else _ended(row, End.RELEASED)
+            for row in rows
+        ]
+
+    return verdict
+
+
+def _ended(row: Row, end: End, code: str | None = None, message: str | None = None) -> Ended:
+    assert row.lease_id is not None
+    return Ended(
+        row.id,
+        row.attempt,
+        row.lease_id,
+        end,
+        budget_of(row),
+        has_effects=row.has_effects,
+        delay_s=backoff_s(row),
+        error_code=code,
+        error_message=message,
+    )

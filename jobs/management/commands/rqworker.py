@@ -1,0 +1,86 @@
+"""A worker: django-rq's command with our worker, our queues, and threads."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+from django_rq.management.commands.rqworker import Command as DjangoRqCommand
+from django_rq.workers import get_worker
+
+from jobs.conf import conf
+from jobs.worker import Worker
+
+
+class Command(DjangoRqCommand):
+    help = (
+        "Run a worker: one process that supervises another one, which runs handlers in threads. "
+        "Without names it serves all queues of JOBS_QUEUES, most urgent first. Stop it with Ctrl-C or SIGTERM: "
+        "running jobs get JOBS_STOP_GRACE_S seconds to end and are released otherwise; twice stops at once."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--concurrency", type=int, default=0, help="handler threads (default: JOBS_CONCURRENCY); 1 to 1000"
+        )
+        parser.add_argument("--reload", action="store_true", help="restart when Python code changes (development)")
+        parser.set_defaults(serializer="rq.serializers.JSONSerializer")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["reload"]:
+            run_reloading()
+            return
+        if not 0 <= options["concurrency"] <= 1000:
+            raise CommandError("--concurrency is 1 to 1000", returncode=2)
+        if options["pid"]:
+            import os
+
+            Path(options["pid"]).expanduser().write_text(str(os.getpid()))
+        names = args or conf().queues
+        unknown = [name for name in names if name not in conf().queues]
+        if unknown:
+            raise CommandError(
+                f"no such queue: {', '.join(unknown)} (JOBS_QUEUES has {' '.join(conf().queues)})", returncode=2
+            )
+        worker = get_worker(
+            *names,
+            worker_class=options["worker_class"],
+            queue_class=options["queue_class"],
+            job_class=options["job_class"],
+            name=options["name"],
+            worker_ttl=options["worker_ttl"],
+            serializer=options["serializer"],
+        )
+        if isinstance(worker, Worker):
+            worker.concurrency = options["concurrency"]
+        elif options["concurrency"]:
+            raise CommandError("--concurrency goes with this project's own worker class only", returncode=2)
+        is_well = worker.work(
+            burst=options["burst"],
+            with_scheduler=options["with_scheduler"],
+            logging_level={0: "WARNING", 1: "INFO"}.get(options["verbosity"], "DEBUG"),
+            max_jobs=options["max_jobs"],
+            max_idle_time=options["max_idle_time"],
+        )
+        if isinstance(worker, Worker) and not is_well:
+            sys.exit(1)
+
+
+def run_reloading() -> None:
+    """This very command without --reload, started anew whenever Python code changes."""
+    import shlex
+
+    from watchfiles import PythonFilter, run_process
+
+    command = shlex.join([sys.executable, *(word for word in sys.argv if word != "--reload")])
+    run_process(
+        Path.cwd(),
+        target=command,
+        target_type="command",
+        watch_filter=PythonFilter(),
+        sigint_timeout=int(conf().stop_grace_s) + 5,
+    )

@@ -1,0 +1,20 @@
+"""Loaded by the forkserver that isolated attempts are forked from: Django, handlers, and its own end.
+
+Importing this outside of a forkserver does nothing but set Django up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import django
+
+from jobs.process import die_with_parent
+
+if os.environ.get("JOBS_HORSE_PID") == str(os.getppid()):
+    die_with_parent(os.getppid())
+    os.register_at_fork(after_in_child=lambda: die_with_parent(os.getppid()))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the horse decides, and its end is ours
+
+django.setup()

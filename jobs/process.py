@@ -1,0 +1,153 @@
+"""What Linux offers to tie processes together and to tell whether one is alive.
+
+On macOS (development only) there is no PDEATHSIG, no /proc and no timer that ends a stopped process:
+there the functions do what they can, and nothing is promised.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+IS_LINUX = sys.platform == "linux"
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLOCK_BOOTTIME = 7  # linux/time.h; goes on while the machine sleeps, unlike CLOCK_MONOTONIC
+TIMER_ABSTIME = 1  # linux/time.h
+SIGEV_SIGNAL = 0  # asm-generic/siginfo.h
+
+
+def die_with_parent(expected_parent: int) -> None:
+    """Have the kernel kill this process (SIGKILL) when its parent dies.
+
+    Call it in the main thread of a process that the parent's main thread started: the kernel looks at
+    the thread that forked. Exits at once when the parent is gone already.
+    """
+    if IS_LINUX:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    else:
+        _watch_parent(expected_parent)
+    if os.getppid() != expected_parent:
+        os._exit(1)
+
+
+def _watch_parent(expected_parent: int) -> None:
+    """The stand-in where the kernel does not help: looks twice a second."""
+
+    def watch() -> None:
+        while os.getppid() == expected_parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where processes can see each other: same boot of the same kernel, same PID namespace."""
+
+    boot_id: str
+    pid_namespace: str
+
+
+def place() -> Place:
+    """Empty texts where the system does not tell; two empty places are not the same place."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot_id = file.read().strip()
+        return Place(boot_id, os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        return Place("", "")
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat after the command, which may hold spaces; None: no such process."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def started(pid: int) -> int:
+    """When the process started, in clock ticks since boot: with the pid, it names one process. 0: gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def state(pid: int) -> str:
+    """The kernel's letter: R, S, D, T (stopped), Z (dead, not reaped); '' when it is gone."""
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def is_alive(pid: int, started_at: int) -> bool:
+    """Whether that very process, not another one with its pid, still runs."""
+    fields = _stat(pid)
+    return fields is not None and int(fields[19]) == started_at and fields[0] not in "ZX"
+
+
+def rss_mb(pid: int) -> int:
+    """Resident memory in MiB; 0 when it is gone."""
+    fields = _stat(pid)
+    return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 2**20 if fields else 0
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+
+
+class _Sigevent(ctypes.Structure):
+    _fields_ = [
+        ("value", ctypes.c_void_p),
+        ("signo", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("padding", ctypes.c_byte * 48),  # the struct has 64 bytes
+    ]
+
+
+class DeadMan:
+    """A timer of the kernel that kills this process with SIGKILL unless it is re-armed in time.
+
+    SIGKILL also ends a stopped process, and by PDEATHSIG its children, whatever they are doing; a
+    SIGALRM would stay pending until SIGCONT.
+    """
+
+    def __init__(self) -> None:
+        self._timer = ctypes.c_void_p()
+        if not IS_LINUX:
+            return
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        event = _Sigevent(signo=signal.SIGKILL, notify=SIGEV_SIGNAL)
+        if self._libc.timer_create(CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)) != 0:
+            raise OSError(ctypes.get_errno(), "timer_create(CLOCK_BOOTTIME)")
+
+    def arm(self, deadline_s: float) -> None:
+        """Fire at that time of `boottime()`, unless armed anew before."""
+        self._set(deadline_s)
+
+    def disarm(self) -> None:
+        self._set(0.0)
+
+    def _set(self, deadline_s: float) -> None:
+        if not IS_LINUX:
+            return
+        value = _Itimerspec(value=_Timespec(int(deadline_s), int(deadline_s % 1 * 1e9)))
+        if self._libc.timer_settime(self._timer, TIMER_ABSTIME, ctypes.byref(value), None) != 0:
+            raise OSError(ctypes.get_errno(), "timer_settime")
+
+
+def boottime() -> float:
+    """Seconds since boot, sleep included."""
+    return time.clock_gettime(CLOCK_BOOTTIME) if IS_LINUX else time.monotonic()

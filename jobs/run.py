@@ -1,0 +1,160 @@
+"""Run one attempt: from a claimed row to how it ended. No database, no Redis, but for what the handler does.
+
+1. find the type; 2. read the payload; 3. call the handler under its timeout; 4. put into words and
+JSON what came of it. Whatever the handler does, this returns an Ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+import pydantic
+from django.db import connections
+
+from jobs import registry
+from jobs.conf import conf
+from jobs.context import JobContext
+from jobs.errors import CancelRequested, EffectHeld, LeaseLost, Permanent, Retry, SoftTimeout, UnknownType
+from jobs.interrupts import Slot, Watch
+from jobs.lifecycle import Budget, End
+from jobs.registry import JobType
+from jobs.retry import Backoff
+from jobs.rows import Row
+from jobs.texts import Unstorable, clean_text, error_texts, to_json
+from jobs.transitions import Claimed, Ended
+
+log = logging.getLogger("jobs.run")
+
+
+def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
+    """Run the attempt in the calling thread."""
+    began = time.monotonic()
+    token = object()
+    try:
+        job_type = registry.get(claimed.row.type)
+        payload = _payload(job_type, claimed.payload)
+        with slot.running(token):
+            watch.after(claimed.timeout_s, slot, token, SoftTimeout)
+            context.token = token
+            value = call(job_type, context, payload, slot)
+        ended = _returned(claimed.row, context, value)
+    except BaseException as error:  # SystemExit and the like end an attempt, not the worker
+        ended = _raised(claimed, context, error)
+    finally:
+        _leave_no_transaction()
+    log.info(
+        "job %s %s attempt %d %s after %.3f s%s", claimed.row.id, claimed.row.type, claimed.row.attempt, ended.end,
+        time.monotonic() - began, f" ({ended.error_code})" if ended.error_code else "",
+    )  # fmt: skip
+    return ended
+
+
+def _payload(job_type: JobType, text: str) -> Any:
+    document = orjson.loads(text)
+    if job_type.payload is None:
+        return document
+    try:
+        return job_type.payload.model_validate(document)
+    except pydantic.ValidationError as error:
+        fields = ", ".join("/".join(str(part) for part in item["loc"]) or "/" for item in error.errors())
+        raise Permanent("invalid-payload", f"the payload does not fit the type's present code: {fields}") from None
+
+
+def call(job_type: JobType, context: JobContext, payload: Any, slot: Slot) -> Any:
+    """What the handler returns; an `async def` runs in an event loop of its own."""
+    if not job_type.is_async:
+        return job_type.function(context, payload)
+
+    async def main() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        with slot.waking(lambda: loop.call_soon_threadsafe(task.cancel)):
+            return await job_type.function(context, payload)
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        if slot.fired is not None:
+            raise slot.fired() from None
+        raise
+
+
+def _returned(row: Row, context: JobContext, value: Any) -> Ended:
+    result = None if value is None else to_json(value, conf().result_max_bytes)
+    return ended(row, context, End.RETURNED, result=result)
+
+
+def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ended:
+    """The end of an attempt whose handler raised."""
+    row = claimed.row
+    message, text = error_texts(error)
+    delay_s = backoff_s(row)
+    end, code = End.RAISED, clean_text(type(error).__name__, 64)
+    if isinstance(error, SoftTimeout):
+        code, message = "timeout", f"the attempt ran longer than {claimed.timeout_s} s"
+    elif isinstance(error, Permanent):
+        end, code = End.PERMANENT, clean_text(error.failure_code, 64)
+    elif isinstance(error, Unstorable):
+        end, code = End.PERMANENT, "unstorable"
+    elif isinstance(error, UnknownType):
+        code = error.code
+    elif isinstance(error, Retry):
+        code = "retry"
+        delay_s = delay_s if error.after_s is None else error.after_s
+    elif isinstance(error, CancelRequested):
+        end, code, message, text = End.RELEASED, None, None, None  # the row knows of the cancel: this aborts
+    elif isinstance(error, LeaseLost | EffectHeld):
+        code = "lease-lost" if isinstance(error, LeaseLost) else "effect-in-doubt"
+    elif context.should_stop and not context.is_cancelled:
+        end = End.RELEASED  # told to stop, it left by an exception: no failure of its own
+    return ended(row, context, end, delay_s=delay_s, error_code=code, error_message=message, error_text=text)
+
+
+def ended(row: Row, context: JobContext, end: End, **facts: Any) -> Ended:
+    """An Ended of this attempt, with its fence, budget and last progress."""
+    _, progress = context.latest_progress
+    return Ended(
+        job_id=row.id,
+        attempt=row.attempt,
+        lease_id=context.fence.lease_id,
+        end=end,
+        budget=budget_of(row),
+        has_effects=context.has_effects,
+        progress=None if progress is None else orjson.dumps(progress).decode(),
+        **facts,
+    )
+
+
+def is_isolated(row: Row) -> bool:
+    """Whether an attempt runs in a process of its own: by its type, or because it has crashed before."""
+    try:
+        return row.crashes > 0 or registry.get(row.type).is_isolated
+    except UnknownType:
+        return False
+
+
+def backoff_s(row: Row) -> float:
+    """Seconds until the next attempt, were this one to fail."""
+    try:
+        backoff = registry.get(row.type).backoff
+    except UnknownType:
+        backoff = Backoff()
+    return backoff.delay_s(row.failures + 1)
+
+
+def budget_of(row: Row) -> Budget:
+    return Budget(row.failures, row.failures_allowed, row.crashes, row.crashes_allowed)
+
+
+def _leave_no_transaction() -> None:
+    """A handler may leave its thread's connection broken or inside a transaction: the next one must not see it."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block or not connection.get_autocommit():
+            connection.close()
+        else:
+            connection.close_if_unusable_or_obsolete()

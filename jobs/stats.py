@@ -1,0 +1,65 @@
+"""Statistics: minute rows, added up in the transaction of the outcomes, so that they survive and agree."""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from jobs.lifecycle import Status
+from jobs.models.clock import parse
+from jobs.models.stat import BUCKETS_MS
+from jobs.rows import Row, db_time, values
+
+OUTCOMES = {
+    Status.SUCCEEDED: "succeed",
+    Status.FAILED: "fail",
+    Status.CANCELLED: "abort",
+    Status.SCHEDULED: "retry",
+    Status.QUEUED: "release",
+    Status.IN_DOUBT: "doubt",
+}
+"""The event that ended an attempt, by the status it left; `expire` also leaves queued and is told by its crash."""
+
+_BUCKETS = len(BUCKETS_MS) + 1
+_SUMS = ("count", "wait_ms", "run_ms", *(f"wait_{i}" for i in range(_BUCKETS)), *(f"run_{i}" for i in range(_BUCKETS)))
+_KEY = ("minute", "queue", "type", "outcome", "worker")
+
+
+def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
+    """Add attempts that ended: (row as claimed, row as it is now, seconds of running)."""
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    now = dt.datetime.now(dt.UTC)
+    for before, after, run_s in ended:
+        outcome = "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[Status(after.status)]
+        minute = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
+        wait_ms, run_ms = _wait_ms(before), int(run_s * 1000)
+        line = sums.setdefault((minute, before.queue, before.type, outcome, worker), [0] * len(_SUMS))
+        line[0] += 1
+        line[1] += wait_ms
+        line[2] += run_ms
+        line[3 + bisect.bisect_left(BUCKETS_MS, wait_ms)] += 1
+        line[3 + _BUCKETS + bisect.bisect_left(BUCKETS_MS, run_ms)] += 1
+    if not sums:
+        return
+    parameters: list[Any] = []
+    for (minute, *rest), line in sorted(sums.items()):  # one order for all horses: no deadlock
+        parameters += [db_time(minute), *rest, *line]
+    kinds = ("timestamptz", "text", "text", "text", "text", *("bigint",) * len(_SUMS))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO jobs_minutestat ({', '.join((*_KEY, *_SUMS))})"
+            f" SELECT * FROM ({values(kinds, len(sums))}) AS v WHERE true"
+            f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
+            + ", ".join(f"{name} = jobs_minutestat.{name} + excluded.{name}" for name in _SUMS),
+            parameters,
+        )
+
+
+def _wait_ms(row: Row) -> int:
+    """From due to start."""
+    started, due = parse(row.started_at), parse(row.queued_at)
+    return 0 if started is None or due is None else max(0, int((started - due).total_seconds() * 1000))

@@ -1,0 +1,289 @@
+"""The parent's duties to one horse after another: lease, dead-man timer, renewal, end.
+
+The order is what makes it safe: the lease is opened and the timer armed before the horse exists; the
+timer is re-armed from *before* each renewal; when renewing fails the horse is killed well before any
+housekeeper may take its lease for dead; and only when it has been reaped are its jobs moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from jobs import leases, process
+from jobs.conf import conf
+from jobs.horse import RECYCLE
+from jobs.lifecycle import Actor
+from jobs.models.clock import NOW
+from jobs.rows import db_id, is_postgresql, py_id
+
+log = logging.getLogger("jobs.worker")
+
+LOOK_S = 0.05
+"""Seconds between two looks at the horse."""
+
+FENCE_SHARE, DEAD_MAN_SHARE = 11 / 15, 13 / 15
+"""Shares of `lease_s` since the last renewal began: here the parent kills its horse, there the kernel both."""
+
+RESTART_S = (0.2, 5.0)
+"""Shortest and longest wait before a horse that crashed is followed by the next, in seconds."""
+
+
+@dataclass(slots=True)
+class Options:
+    worker: str
+    queue_names: Sequence[str]
+    concurrency: int
+    kind: str = "horse"
+    is_burst: bool = False
+    max_jobs: int = 0
+    max_idle_s: float = 0.0
+    only: uuid.UUID | None = None
+
+
+@dataclass(slots=True)
+class Incarnation:
+    """One horse and its lease."""
+
+    lease_id: uuid.UUID
+    renewed: float
+    """`boottime()` from before the last renewal that was committed."""
+
+    child: subprocess.Popen[bytes] | None = None
+    is_over: threading.Event = field(default_factory=threading.Event)
+    is_revoked: bool = False
+    culprits: dict[uuid.UUID, str] = field(default_factory=dict)
+    """Jobs past their hard limit."""
+
+    killed: str = ""
+    """Why this parent killed the horse; empty: it did not."""
+
+
+class Supervisor:
+    """Keeps a horse running until told to stop. Its `run` belongs to the main thread (PDEATHSIG)."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.stopping = threading.Event()
+        self.forced = threading.Event()
+        self.wake = threading.Event()
+        self.kill_wish = ""
+        self.present: Incarnation | None = None
+        self.dead_man = process.DeadMan()
+
+    def run(self) -> int:
+        """Horse after horse; the last one's exit code."""
+        wait_s = RESTART_S[0]
+        while True:
+            present = self._start()
+            if present is None:
+                return 0
+            began = time.monotonic()
+            exit_code = self._watch(present)
+            self._end(present, exit_code)
+            is_planned = exit_code in (0, RECYCLE) or present.killed
+            if self.stopping.is_set() or exit_code == 0 or self.options.only is not None:
+                return exit_code
+            wait_s = RESTART_S[0] if is_planned or time.monotonic() - began > 30 else min(wait_s * 2, RESTART_S[1])
+            self.stopping.wait(wait_s)
+
+    def stop(self) -> None:
+        """Warm: take nothing new, wait for what runs up to the grace. The second time: at once."""
+        if self.stopping.is_set():
+            self.forced.set()
+        self.stopping.set()
+        self.wake.set()
+
+    def kill(self, why: str) -> None:
+        """Kill the horse on purpose; its jobs are released, and the next horse follows."""
+        self.kill_wish = why
+        self.wake.set()
+
+    # --- one incarnation --------------------------------------------------------------------------
+
+    def _start(self) -> Incarnation | None:
+        """Open a lease, arm the timer, start the horse; None when told to stop before the database answered."""
+        options = self.options
+        while not self.stopping.is_set():
+            before = process.boottime()
+            try:
+                lease_id = leases.open_lease(
+                    kind=options.kind, worker=options.worker, queue_names=options.queue_names,
+                    concurrency=options.concurrency,
+                )  # fmt: skip
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("waiting for the database: %s", _first_line(error))
+                connection.close()
+                self.stopping.wait(1.0)
+                continue
+            present = Incarnation(lease_id, before)
+            self._arm(present)
+            present.child = subprocess.Popen(
+                [*_command(), *self._arguments(lease_id)],
+                start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
+                stdin=subprocess.DEVNULL,
+            )
+            self.present = present
+            _forgiving(leases.note_horse, lease_id, present.child.pid)
+            threading.Thread(target=self._renew, args=(present,), name="renewal", daemon=True).start()
+            return present
+        return None
+
+    def _arguments(self, lease_id: uuid.UUID) -> list[str]:
+        options = self.options
+        arguments = ["jobs_horse", f"--lease={lease_id}", f"--worker={options.worker}", f"--parent={os.getpid()}"]
+        arguments += [f"--concurrency={options.concurrency}", f"--max-jobs={options.max_jobs}"]
+        arguments += [f"--max-idle={options.max_idle_s}", *(["--burst"] if options.is_burst else [])]
+        arguments += [f"--only={options.only}"] if options.only else []
+        return [*arguments, "--queues", *options.queue_names]
+
+    def _arm(self, present: Incarnation) -> None:
+        self.dead_man.arm(present.renewed + conf().lease_s * DEAD_MAN_SHARE)
+
+    def _watch(self, present: Incarnation) -> int:
+        """Until the horse has been reaped; its exit code."""
+        child = present.child
+        assert child is not None
+        told_at = 0.0
+        while child.poll() is None:
+            now = time.monotonic()
+            if self.stopping.is_set() and not told_at:
+                told_at = now
+                child.send_signal(signal.SIGTERM)
+                child.send_signal(signal.SIGCONT)  # a stopped horse must hear of it
+            reason = self._reason_to_kill(present, told_at, now)
+            if reason and not present.killed:
+                present.killed = reason
+                log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
+                self._kill_group(child.pid)
+            self.wake.wait(LOOK_S)
+            self.wake.clear()
+        present.is_over.set()
+        self._kill_group(child.pid)  # what it started
+        return child.returncode
+
+    def _reason_to_kill(self, present: Incarnation, told_at: float, now: float) -> str:
+        if process.boottime() - present.renewed > conf().lease_s * FENCE_SHARE:
+            return "its lease cannot be renewed"
+        if present.is_revoked:
+            return "its lease was revoked"
+        if present.culprits:
+            return "a job ran past its hard limit"
+        if self.forced.is_set() or (told_at and now - told_at > conf().stop_grace_s):
+            return "it did not stop in time"
+        wish, self.kill_wish = self.kill_wish, ""
+        return wish
+
+    def _kill_group(self, pid: int) -> None:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _end(self, present: Incarnation, exit_code: int) -> None:
+        """The horse is gone: disarm the timer, revoke the lease, move its jobs; waits for the database."""
+        self.dead_man.disarm()
+        if present.culprits:
+            verdict = leases.overdue(present.culprits)
+        elif present.killed or exit_code in (0, RECYCLE):
+            verdict = leases.released
+        else:
+            verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}")
+            log.warning("worker %s: its horse ended with %s", self.options.worker, _how(exit_code))
+        give_up = None
+        while True:
+            try:
+                moved = leases.end_lease(
+                    present.lease_id, verdict, actor=Actor.WORKER, who=self.options.worker
+                )
+                if moved:
+                    log.info("worker %s: %d jobs of its horse go on or end", self.options.worker, len(moved))
+                self.present = None
+                return
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("waiting for the database to take back jobs: %s", _first_line(error))
+                connection.close()
+            if self.stopping.is_set():
+                give_up = give_up or time.monotonic() + conf().stop_grace_s
+                if time.monotonic() > give_up:
+                    return  # a housekeeper will take the lease for dead
+            time.sleep(0.5)
+
+    # --- the renewing thread ----------------------------------------------------------------------
+
+    def _renew(self, present: Incarnation) -> None:
+        """Renew while the horse exists and is not stopped; look for jobs past their hard limit each second."""
+        next_renewal = time.monotonic() + conf().renew_s
+        while not present.is_over.wait(min(1.0, conf().renew_s)):
+            child = present.child
+            if child is None or process.state(child.pid) in ("T", "t", "Z"):
+                continue
+            try:
+                if time.monotonic() >= next_renewal:
+                    self._renew_once(present)
+                    next_renewal = time.monotonic() + conf().renew_s
+                present.culprits.update(_past_hard_limit(present.lease_id))
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("worker %s could not renew its lease: %s", self.options.worker, _first_line(error))
+                connection.close()
+        connection.close()
+
+    def _renew_once(self, present: Incarnation) -> None:
+        before = process.boottime()
+        if leases.renew(present.lease_id):
+            present.renewed = before
+            if not present.is_over.is_set():
+                self._arm(present)
+        else:
+            present.is_revoked = True
+
+
+def _past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
+    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout."""
+    if is_postgresql():
+        age = f"EXTRACT(EPOCH FROM {NOW} - started_at)"
+    else:
+        age = f"(julianday({NOW}) - julianday(started_at)) * 86400.0"
+    extra_s = conf().hard_timeout_extra_s
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running'"
+            f" AND {age} > timeout_s + %s",
+            [db_id(lease_id), extra_s],
+        )
+        return {py_id(i): f"the attempt was killed {extra_s:g} s after its timeout of {t} s" for i, t in cursor.fetchall()}
+
+
+def _command() -> list[str]:
+    """How to start another command of this project: through its manage.py where there is one."""
+    script = Path(sys.argv[0])
+    if script.name == "manage.py" and script.exists():
+        return [sys.executable, str(script)]
+    return [sys.executable, "-m", "django"]
+
+
+def _forgiving(function: object, *arguments: object) -> None:
+    """What is only for convenience must not fail the start."""
+    try:
+        function(*arguments)  # type: ignore[operator]
+    except (DatabaseError, InterfaceError):
+        connection.close()
+
+
+def _how(exit_code: int) -> str:
+    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
