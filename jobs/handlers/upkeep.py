@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from jobs import prune, queue
+from jobs import prune, queue, reconcile
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.errors import Interrupted, Permanent
@@ -60,8 +60,6 @@ def maintenance(job: JobContext, payload: Nothing) -> dict[str, Any]:
         job.progress(counts.jobs, message=f"pruned {counts.jobs} jobs and {counts.keys} keys")
         if job.should_stop:
             raise Interrupted("told to stop; the next run goes on from here")
-
-    from jobs import reconcile
 
     pruned = prune.prune(on_chunk=tell)
     report = reconcile.reconcile()

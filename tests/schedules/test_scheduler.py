@@ -1,0 +1,96 @@
+"""The scheduler as django-rq starts it: in this process, and as real processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import signal
+import threading
+import time
+
+import pytest
+from django_rq import get_scheduler
+
+from jobs import queue
+from jobs.models import Housekeeping, Job, Schedule
+from jobs.scheduler import REFUSAL, Scheduler
+from jobsite import broker
+from tests.support import sandbox
+from tests.support import world as worlds
+from tests.support.eventually import eventually
+from tests.support.world import World
+
+
+@pytest.fixture
+def scheduler() -> Scheduler:
+    found = get_scheduler(interval=1)
+    assert isinstance(found, Scheduler)
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_turn_creates_the_declared_schedules_and_keeps_house(scheduler: Scheduler) -> None:
+    scheduler.run(burst=True)
+    assert set(Schedule.objects.values_list("name", flat=True)) >= {"maintenance", "health-check"}
+    assert Housekeeping.objects.get().beat >= 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tools_see_its_birth_and_its_death(scheduler: Scheduler) -> None:
+    scheduler.run(burst=True)
+    assert queue.broker().hget(scheduler.key, "birth")
+    assert queue.broker().hget(scheduler.key, "death")
+    assert 0 < queue.broker().ttl(scheduler.key) <= 60
+
+
+@pytest.mark.parametrize("verb", ["enqueue_at", "enqueue_in", "schedule", "cron", "enqueue_job", "enqueue_jobs"])
+def test_entries_of_rq_scheduler_are_refused_with_the_way_to_go(scheduler: Scheduler, verb: str) -> None:
+    with pytest.raises(NotImplementedError, match="schedules set") as refused:
+        getattr(scheduler, verb)()
+    assert str(refused.value) == REFUSAL
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_ticks_without_redis_and_shows_itself_when_redis_is_back(scheduler: Scheduler) -> None:
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    Schedule.objects.create(name="beat", type="echo", cron="* * * * *", pointer=long_ago)
+    broker.stop(sandbox.folder())
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    try:
+        eventually(lambda: Job.objects.filter(key__startswith="schedule:beat:").exists(), timeout_s=10)
+    finally:
+        worlds.start_broker()
+    eventually(lambda: queue.is_reachable() and queue.broker().exists(scheduler.key), timeout_s=10)
+    scheduler.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_two_schedulers_create_each_slot_once(world: World) -> None:
+    start = dt.datetime.now(dt.UTC)
+    Schedule.objects.create(name="beat", type="echo", every_s=1, anchor=start, pointer=start, catch_up="all")
+    pair = [world.scheduler(), world.scheduler()]
+    eventually(lambda: Job.objects.filter(key__startswith="schedule:beat:").count() >= 4, timeout_s=20)
+    for process in pair:
+        process.send(signal.SIGTERM)
+        assert process.wait(10) == 0, process.log
+    keys = sorted(
+        key or "" for key in Job.objects.filter(client="system:schedule", type="echo").values_list("key", flat=True)
+    )
+    times = [dt.datetime.fromisoformat(key.removeprefix("schedule:beat:")) for key in keys]
+    assert len(set(times)) == len(times)
+    assert all(later - earlier == dt.timedelta(seconds=1) for earlier, later in zip(times, times[1:], strict=False))
+    assert "Traceback" not in pair[0].log + pair[1].log
+
+
+def test_a_scheduler_writes_its_pid_file_and_stops_soon(world: World) -> None:
+    pid_file = world.data_dir / "scheduler.pid"
+    process = world.scheduler("--pid", str(pid_file), "--interval", "30", "--queue", "default", "-v", "2")
+    eventually(lambda: re.search(rf"\.{process.pid}\.\w+ started", process.log), timeout_s=20)
+    assert int(pid_file.read_text()) == process.pid
+    began = time.monotonic()
+    process.send(signal.SIGINT)
+    assert process.wait(10) == 0, process.log
+    assert time.monotonic() - began < 5
+    assert not pid_file.exists()
