@@ -37,7 +37,7 @@ TELL_S = 0.2
 
 def prepare() -> None:
     """Start the forkserver if it does not run. Only from the horse's main thread: see process.die_with_parent."""
-    os.environ["JOBS_HORSE_PID"] = str(os.getpid())
+    os.environ["NURSERY_OF_HORSE"] = str(os.getpid())
     multiprocessing.set_forkserver_preload([NURSERY])
     forkserver.ensure_running()
 

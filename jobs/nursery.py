@@ -12,7 +12,7 @@ import django
 
 from jobs.process import die_with_parent
 
-if os.environ.get("JOBS_HORSE_PID") == str(os.getppid()):
+if os.environ.get("NURSERY_OF_HORSE") == str(os.getppid()):
     die_with_parent(os.getppid())
     os.register_at_fork(after_in_child=lambda: die_with_parent(os.getppid()))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the horse decides, and its end is ours

@@ -39,7 +39,7 @@ CHUNK = 500
 TURN_EXPIRES_S = 3.0
 """How long the turn stays with a housekeeper that no longer comes, for those who cannot see its process."""
 
-PRETEND_STRANGER = "JOBS_TEST_STRANGER"
+PRETEND_STRANGER = "PRETEND_STRANGER"
 """For tests: a housekeeper with this variable set cannot see any horse's process."""
 
 
