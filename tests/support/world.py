@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,7 @@ class World:
         logs.mkdir(exist_ok=True)
         process = Process(
             list(arguments),
-            {
-                **os.environ,
-                **sandbox.children_environment(),
-                "DJANGO_SETTINGS_MODULE": "tests.support.site_settings",
-                "PYTHONPATH": str(ROOT),
-                "PYTHONUNBUFFERED": "1",
-                **environment,
-            },
+            self._environment(environment),
             logs / f"{len(self.processes)}-{arguments[0]}.log",
         )
         self.processes.append(process)
@@ -53,6 +48,23 @@ class World:
         """Run a command to its end: exit code and everything it wrote."""
         process = self.manage(*arguments, **environment)
         return process.wait(timeout_s), process.log
+
+    def ask(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """The same with standard output and error apart, as `--json` promises."""
+        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return subprocess.run(
+            command, env=self._environment(environment), cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {
+            **os.environ,
+            **sandbox.children_environment(),
+            "DJANGO_SETTINGS_MODULE": "tests.support.site_settings",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            **more,
+        }
 
     def serve(self, **environment: str) -> Process:
         """Start the API on a free port; it answers when this returns."""
