@@ -1,0 +1,156 @@
+"""Who asks, what they may do, and how often: authentication, scopes, and the rate limit."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Any, cast
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from jobs import queue
+from jobs.api import keys
+from jobs.api.keys import Identity
+from jobs.api.waiting import NeedsThread, is_in_lane
+from jobs.conf import conf
+from jobs.lifecycle import Actor
+
+PERMISSIONS = {
+    "jobs:create": "jobs.add_job",
+    "jobs:read": "jobs.view_job",
+    "jobs:cancel": "jobs.cancel_job",
+    "jobs:retry": "jobs.rerun_job",
+    "jobs:all": "jobs.view_job",
+    "schedules:manage": "jobs.change_schedule",
+    "queues:manage": "jobs.pause_queue",
+}
+"""What a member of staff needs in Django's permissions to have a scope by the admin's session."""
+
+
+def identity_of(request: Request) -> Identity:
+    return cast(Identity, request.user)
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer jk_…`. A header that is there decides alone: no session is looked at then."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        header: str | None = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        scheme, _, text = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise AuthenticationFailed("Send the key as 'Authorization: Bearer <key>'.", "bad-key")
+        if is_in_lane(request._request) and not keys.is_cached(text):
+            raise NeedsThread
+        identity = keys.identify(text)
+        if identity is None:
+            raise AuthenticationFailed("This API key is not known, revoked or expired.", "bad-key")
+        return identity, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="jobs"'
+
+
+class SessionAuthentication(BaseAuthentication):
+    """The admin's session, with CSRF: a member of staff acts on all jobs as far as Django's permissions go."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        user: Any = getattr(request._request, "user", None)  # there is none without Django's middleware
+        if user is None or not (user.is_active and user.is_staff):
+            return None
+        if reason := _csrf_problem(request._request):
+            raise PermissionDenied(reason, "csrf")
+        scopes = frozenset(scope for scope, permission in PERMISSIONS.items() if user.has_perm(permission))
+        name = user.get_username()
+        return Identity(f"user:{user.pk}", scopes, name, Actor.OPERATOR, is_unlimited=True), None
+
+
+def _csrf_problem(request: HttpRequest) -> str | None:
+    """What Django's check has against the request; DRF's views are exempt from the check in the middleware."""
+    check: Any = CSRFCheck(lambda _: HttpResponse())
+    check.process_request(request)
+    reason: str | None = check.process_view(request, None, (), {})
+    return reason
+
+
+class HasScope(BasePermission):
+    """The scope that the view names for the method in `scopes`; a method that it does not name is a 405 later."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        scopes: dict[str, str] = getattr(view, "scopes", {})
+        method = request.method or ""
+        needed = scopes.get("GET" if method == "HEAD" else method)
+        if not isinstance(request.user, Identity):
+            return False  # DRF makes that a 401
+        if needed is not None and needed not in request.user.scopes:
+            raise PermissionDenied(f"This needs the scope {needed}.", "missing-scope")
+        return True
+
+
+# --- rate limit -----------------------------------------------------------------------------------
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+RATE = re.compile(r"(\d+)/([smhd])")
+
+_quiet_until = 0.0
+_spare: dict[str, int] = {}
+_lock = threading.Lock()
+
+
+class ClientRate(BaseThrottle):
+    """`rate_limit` requests a window for each client, counted in Redis over all API processes.
+
+    A process takes requests out of the window in small lots, so that most of them cost no round trip: a
+    process that stops in the middle of a window wastes at most one lot, which is 1 % of the limit.
+    When Redis is away everybody is let through: accepting does not depend on it.
+    """
+
+    LOTS = 100
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        identity = request.user
+        match = RATE.match(conf().rate_limit)
+        if match is None or not isinstance(identity, Identity) or identity.is_unlimited:
+            return True
+        limit, window_s = int(match[1]), UNITS[match[2]]
+        now = time.time()
+        self._wait_s = window_s - now % window_s
+        return _take(f"jobs:rate:{identity.client}:{int(now // window_s)}", limit, window_s, max(1, limit // self.LOTS))
+
+    def wait(self) -> float:
+        return self._wait_s
+
+
+def _take(key: str, limit: int, window_s: int, lot: int) -> bool:
+    """One request out of the window's; False when there is none left."""
+    global _quiet_until
+    with _lock:
+        if _spare.get(key, 0) > 0:
+            _spare[key] -= 1
+            return True
+    if time.monotonic() < _quiet_until:
+        return True
+    try:
+        pipeline = queue.broker().pipeline(transaction=False)
+        pipeline.incrby(key, lot)
+        pipeline.expire(key, window_s * 2)
+        taken, _ = pipeline.execute()
+    except queue.OUTAGE:
+        _quiet_until = time.monotonic() + conf().breaker_s
+        return True
+    granted = min(lot, limit - (int(taken) - lot))
+    if granted <= 0:
+        return False
+    with _lock:
+        if len(_spare) > 10_000:
+            _spare.clear()  # keys of windows that are over
+        _spare[key] = _spare.get(key, 0) + granted - 1
+    return True

@@ -1,0 +1,48 @@
+"""How full the queues are, from the database: Redis may be behind, or gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, Min
+
+from jobs.conf import conf
+from jobs.documents import isotime
+from jobs.lifecycle import Status
+from jobs.models import Job, Lease, QueueState, clock
+
+COUNTED = (Status.QUEUED, Status.RUNNING, Status.SCHEDULED)
+
+
+def queues() -> list[dict[str, Any]]:
+    """A document for each queue of `conf().queues`, in that order."""
+    now = clock.now()
+    counts: dict[tuple[str, str], Any] = {
+        (row["queue"], row["status"]): row
+        for row in Job.objects.filter(status__in=COUNTED)
+        .values("queue", "status")
+        .annotate(count=Count("pk"), oldest=Min("queued_at"))
+        .order_by()
+    }
+    paused = {state.name: state for state in QueueState.objects.filter(paused_at__isnull=False)}
+    served = [lease.queues for lease in Lease.objects.filter(revoked_at__isnull=True).only("queues")]
+    found = []
+    for name in conf().queues:
+        waiting = counts.get((name, Status.QUEUED))
+        state = paused.get(name)
+        found.append(
+            {
+                "name": name,
+                "paused": state is not None,
+                "pausedBy": state.paused_by if state else None,
+                "pausedAt": isotime(state.paused_at) if state else None,
+                **{str(status): counts.get((name, status), {}).get("count", 0) for status in COUNTED},
+                "oldestWaitSeconds": _seconds(now, waiting and waiting["oldest"]),
+                "workers": sum(name in names for names in served),
+            }
+        )
+    return found
+
+
+def _seconds(now: Any, since: Any) -> float | None:
+    return None if since is None else max(0.0, round((now - since).total_seconds(), 3))
