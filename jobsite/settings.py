@@ -46,6 +46,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "jobs.api.middleware.Problems",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jobsite.middleware.ContentSecurityPolicy",
@@ -96,6 +97,20 @@ RQ = {
 RQ_SHOW_ADMIN_LINK = False
 
 EMAIL_FILE_PATH = str(DATA_DIR / "outbox")
+# What the API's description needs; its views state everything else of Django REST framework themselves.
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "jobs.api.openapi.Schema"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Jobs API",
+    "DESCRIPTION": "Submit background jobs once, watch them, stop them, run them again.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "deepLinking": True},
+    "POSTPROCESSING_HOOKS": ["jobs.api.openapi.complete"],
+    "SORT_OPERATIONS": False,
+}
+
 globals().update(services.mail(_env))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = _env.default_from_email
 
