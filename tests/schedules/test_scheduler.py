@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 import signal
 import threading
@@ -80,7 +81,7 @@ def test_two_schedulers_create_each_slot_once(world: World) -> None:
     )
     times = [dt.datetime.fromisoformat(key.removeprefix("schedule:beat:")) for key in keys]
     assert len(set(times)) == len(times)
-    assert all(later - earlier == dt.timedelta(seconds=1) for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier == dt.timedelta(seconds=1) for earlier, later in itertools.pairwise(times))
     assert "Traceback" not in pair[0].log + pair[1].log
 
 
