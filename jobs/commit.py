@@ -125,7 +125,9 @@ class Recorder:
                     outcome.ended, end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
                     error_message="the database could not store the outcome", error_text=None,
                 )  # fmt: skip
-                total.moved += self.commit(replace(single, outcomes=(replace(outcome, ended=unstorable, lines=()),))).moved
+                total.moved += self.commit(
+                    replace(single, outcomes=(replace(outcome, ended=unstorable, lines=()),))
+                ).moved
         return total
 
     def _release_strangers(self, work: Work) -> list[Row]:
@@ -194,4 +196,3 @@ def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:
         for row, some in lines
         for line in some
     )
-

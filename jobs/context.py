@@ -138,9 +138,7 @@ class JobContext:
         prove that nothing was accepted. `transactional`: the effect is rows of our own database,
         committed together with its `done`.
         """
-        terms = Terms(
-            name, on_doubt, probe, effects.NOTHING_ACCEPTED if not_done_on is None else tuple(not_done_on)
-        )
+        terms = Terms(name, on_doubt, probe, effects.NOTHING_ACCEPTED if not_done_on is None else tuple(not_done_on))
         self.has_effects = True
         enter = effects.transactional_effect if transactional else effects.effect
         return enter(self.fence, self.slot, terms)

@@ -47,14 +47,13 @@ class JobRequest:
     """Who asked, for the first event; empty: the client."""
 
     delay_s: float | None = None
+
     @property
     def tags(self) -> list[str]:
         return list(dict.fromkeys(self.options.get("tags") or ()))
 
 
-def parse(
-    body: Any, *, client: str, source: str, header_key: str | None = None, who: str = ""
-) -> JobRequest:
+def parse(body: Any, *, client: str, source: str, header_key: str | None = None, who: str = "") -> JobRequest:
     """The request in `body` (the API's camelCase members).
 
     Raises MalformedRequest with every error found, each with its JSON pointer, or TooLarge.
@@ -197,7 +196,12 @@ def _check_tags(value: Any) -> str | None:
 
 def _check_callback(value: Any) -> str | None:
     try:
-        if not isinstance(value, str) or len(value) > 2000 or not value.isascii() or re.search(r"[\x00-\x20\x7f]", value):
+        if (
+            not isinstance(value, str)
+            or len(value) > 2000
+            or not value.isascii()
+            or re.search(r"[\x00-\x20\x7f]", value)
+        ):
             raise ValueError
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:

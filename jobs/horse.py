@@ -218,7 +218,9 @@ class Horse:
     def _tell_redis(self, moved: list[Row], ended_count: int) -> None:
         turn = queue.turn_for(moved)
         turn.mirrors = [*turn.mirrors, *self._running_mirrors()]
-        surplus = len(self.in_hand) if (self.is_draining or self.stopping.is_set()) else max(0, len(self.in_hand) - self.free)
+        surplus = (
+            len(self.in_hand) if (self.is_draining or self.stopping.is_set()) else max(0, len(self.in_hand) - self.free)
+        )
         turn.returns = [self.in_hand.pop() for _ in range(surplus)][::-1]
         if self.fetcher is not None and ended_count and self.free > 0:
             # Busy: pop for the threads that are free and for those that will be by then.

@@ -28,7 +28,7 @@ class Slot:
         self._shielded = 0
         self._fired: type[Interrupted] | None = None
         self._pending: type[Interrupted] | None = None
-        self._waker: Callable[[], None] | None = None
+        self._waker: Callable[[], object] | None = None
 
     @property
     def fired(self) -> type[Interrupted] | None:
@@ -65,7 +65,7 @@ class Slot:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(kind))
 
     @contextlib.contextmanager
-    def waking(self, waker: Callable[[], None]) -> Iterator[None]:
+    def waking(self, waker: Callable[[], object]) -> Iterator[None]:
         """Interrupt by calling `waker` instead: an event loop waits in C, where no exception arrives."""
         with self._lock:
             self._waker = waker

@@ -141,9 +141,7 @@ def _main(claimed: Claimed, lease_id: uuid.UUID, pipe: pipes.Connection, horse_p
     pipe.close()
 
 
-def _exchange(
-    pipe: pipes.Connection, context: JobContext, stopping: threading.Event, is_over: threading.Event
-) -> None:
+def _exchange(pipe: pipes.Connection, context: JobContext, stopping: threading.Event, is_over: threading.Event) -> None:
     """Send news, take wishes. The horse that is gone takes this process with it (PDEATHSIG of the nursery)."""
     sent = context.latest_progress
     wishes: dict[str, Callable[[], None]] = {"cancel": context.cancel, "stop": stopping.set}

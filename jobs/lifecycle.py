@@ -152,5 +152,3 @@ def ending(end: End, budget: Budget, doubt: Doubt, *, is_cancel_requested: bool)
     if end is End.DIED:
         return Event.FAIL if budget.crashes + 1 >= budget.crashes_allowed else Event.EXPIRE
     return Event.FAIL if budget.failures + 1 >= budget.failures_allowed else Event.RETRY
-
-

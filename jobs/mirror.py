@@ -49,7 +49,11 @@ def peek(job_id: uuid.UUID) -> Entry | None:
         return None
     try:
         key = f"{STATUS}{job_id}"
-        raw, left_ms, epoch = queue.broker().pipeline(transaction=False).get(key).pttl(key).get(EPOCH).execute()
+        pipeline = queue.broker().pipeline(transaction=False)
+        pipeline.get(key)
+        pipeline.pttl(key)
+        pipeline.get(EPOCH)
+        raw, left_ms, epoch = pipeline.execute()
     except queue.OUTAGE:
         _quiet_until = time.monotonic() + conf().breaker_s
         return None

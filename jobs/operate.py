@@ -131,6 +131,7 @@ def _try(
     is_done: Callable[[Job], bool] = lambda job: False,
 ) -> Event:
     """The first of the moves that the job's status allows."""
+    job = None
     for _ in range(RACES):
         for event, move in moves.items():
             with transaction.atomic():
@@ -143,9 +144,10 @@ def _try(
             raise JobNotFound()
         if is_done(job):
             return next(reversed(moves))
-        allowed = lifecycle.sources_of(*moves)
-        if job.status not in allowed:
+        if job.status not in lifecycle.sources_of(*moves):
             break
+    assert job is not None
+    allowed = lifecycle.sources_of(*moves)
     event = next(iter(moves))
     raise NotAllowed(
         f"a job that is {job.status} cannot be {_PARTICIPLES[event]}; allowed while {', '.join(allowed)}",

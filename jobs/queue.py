@@ -51,7 +51,9 @@ def patient_broker(timeout_s: float) -> redis.Redis:
     if isinstance(pool, SentinelConnectionPool):
         kwargs.pop("connection_pool", None)
         return redis.Redis(
-            connection_pool=SentinelConnectionPool(pool.service_name, pool.sentinel_manager, **kwargs)
+            connection_pool=SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                pool.service_name, pool.sentinel_manager, **kwargs
+            )
         )
     return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **kwargs))
 
@@ -163,7 +165,7 @@ class RqJob(BaseRqJob):
         super().__init__(id, connection, JSONSerializer)
 
     def _deserialize_data(self) -> None:
-        super()._deserialize_data()
+        super()._deserialize_data()  # type: ignore[no-untyped-call]
         try:
             (argument,) = self._args  # type: ignore[misc]
             uuid.UUID(argument)

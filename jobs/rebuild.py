@@ -74,9 +74,11 @@ def everything(beat: int, epoch: int) -> Rebuilt:
 
 def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False) -> int:
     """Push or mirror all rows that match, in pages by (order, id)."""
-    count, last = 0, None
+    count = 0
+    last: Row | None = None
     while True:
-        beyond, parameters = "", []
+        beyond = ""
+        parameters: list[Any] = []
         if last is not None:
             beyond = f" AND ({order}, id) > (%s, %s)"
             parameters = [db_id(last.id) if order == "id" else getattr(last, order), db_id(last.id)]

@@ -101,7 +101,9 @@ class Housekeeper:
             return replace(report, repushed=repushed)
         except queue.OUTAGE as error:
             if not self._must_rebuild:
-                log.warning("housekeeping cannot reach Redis (%s); queues are rebuilt when it is back", type(error).__name__)
+                log.warning(
+                    "housekeeping cannot reach Redis (%s); queues are rebuilt when it is back", type(error).__name__
+                )
             self._must_rebuild = True
             return report
 
@@ -161,7 +163,10 @@ class Housekeeper:
 
         The parent's death is the horse's too (PDEATHSIG), but what counts is the horse, once there is one.
         """
-        if not self._here.boot_id or (lease.boot_id, lease.pid_namespace) != (self._here.boot_id, self._here.pid_namespace):
+        if not self._here.boot_id or (lease.boot_id, lease.pid_namespace) != (
+            self._here.boot_id,
+            self._here.pid_namespace,
+        ):
             return False
         if lease.horse_pid is not None and lease.horse_started is not None:
             return not process.is_alive(lease.horse_pid, lease.horse_started)

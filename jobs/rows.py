@@ -75,9 +75,7 @@ class Row(NamedTuple):
 COLUMNS = ", ".join(Row._fields)
 
 
-def mirror_entry(
-    row: Row, progress_number: int = 0, progress: dict[str, Any] | None = None
-) -> tuple[str, str, bytes]:
+def mirror_entry(row: Row, progress_number: int = 0, progress: dict[str, Any] | None = None) -> tuple[str, str, bytes]:
     """What the script writes into the mirror: id, 16 hex digits of version and progress, the document after its `v`.
 
     `progress` is that of an attempt which goes on; otherwise the row's own is taken.
@@ -137,7 +135,7 @@ def make_row(raw: Sequence[Any]) -> Row:
     if is_postgresql():
         return Row._make(raw)
     lease_id = None if raw[23] is None else uuid.UUID(raw[23])
-    return Row(uuid.UUID(raw[0]), *raw[1:23], lease_id, bool(raw[24]))
+    return Row._make((uuid.UUID(raw[0]), *raw[1:23], lease_id, bool(raw[24])))
 
 
 def for_update(*, skip_locked: bool = False) -> str:

@@ -94,7 +94,8 @@ def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ende
     row = claimed.row
     message, text = error_texts(error)
     delay_s = backoff_s(row)
-    end, code = End.RAISED, clean_text(type(error).__name__, 64)
+    end = End.RAISED
+    code: str | None = clean_text(type(error).__name__, 64)
     if isinstance(error, SoftTimeout):
         code, message = "timeout", f"the attempt ran longer than {claimed.timeout_s} s"
     elif isinstance(error, Permanent):
@@ -107,7 +108,7 @@ def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ende
         code = "retry"
         delay_s = delay_s if error.after_s is None else error.after_s
     elif isinstance(error, CancelRequested):
-        end, code, message, text = End.RELEASED, None, None, None  # the row knows of the cancel: this aborts
+        end, code = End.RELEASED, None  # the row knows of the cancel: this aborts
     elif isinstance(error, LeaseLost | EffectHeld):
         code = "lease-lost" if isinstance(error, LeaseLost) else "effect-in-doubt"
     elif context.should_stop and not context.is_cancelled:

@@ -34,7 +34,9 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     sums: dict[tuple[Any, ...], list[int]] = {}
     now = dt.datetime.now(dt.UTC)
     for before, after, run_s in ended:
-        outcome = "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[Status(after.status)]
+        outcome = (
+            "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[Status(after.status)]
+        )
         minute = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
         wait_ms, run_ms = _wait_ms(before), int(run_s * 1000)
         line = sums.setdefault((minute, before.queue, before.type, outcome, worker), [0] * len(_SUMS))

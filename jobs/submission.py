@@ -304,7 +304,7 @@ def _payload_errors(error: pydantic.ValidationError) -> list[FieldError]:
 # --- groups of requests that arrive together ------------------------------------------------------
 
 
-def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | DatabaseUnavailable]:
+def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | Exception]:
     """One commit for all; when a row cannot be stored, one for each, so that it does not fail the rest."""
     try:
         outcomes = iter(_commit([request for requests in group for request in requests]))
@@ -315,16 +315,14 @@ def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcom
     return [_commit_alone(requests) for requests in group]
 
 
-def _commit_alone(requests: Sequence[JobRequest]) -> list[Outcome] | DatabaseUnavailable:
+def _commit_alone(requests: Sequence[JobRequest]) -> list[Outcome] | Exception:
     try:
         return _commit(requests)
     except DatabaseUnavailable as error:
         return error
 
 
-def _after_group(
-    group: Sequence[Sequence[JobRequest]], results: Sequence[list[Outcome] | DatabaseUnavailable]
-) -> None:
+def _after_group(group: Sequence[Sequence[JobRequest]], results: Sequence[list[Outcome] | Exception]) -> None:
     pairs = [(o, r) for outcomes, requests in zip(results, group, strict=True) if isinstance(outcomes, list)
              for o, r in zip(outcomes, requests, strict=True)]  # fmt: skip
     _after([outcome for outcome, _ in pairs], [request for _, request in pairs])

@@ -204,9 +204,7 @@ class Supervisor:
         give_up = None
         while True:
             try:
-                moved = leases.end_lease(
-                    present.lease_id, verdict, actor=Actor.WORKER, who=self.options.worker
-                )
+                moved = leases.end_lease(present.lease_id, verdict, actor=Actor.WORKER, who=self.options.worker)
                 if moved:
                     log.info("worker %s: %d jobs of its horse go on or end", self.options.worker, len(moved))
                 self.present = None
@@ -258,11 +256,12 @@ def _past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
     extra_s = conf().hard_timeout_extra_s
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running'"
-            f" AND {age} > timeout_s + %s",
+            f"SELECT id, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
             [db_id(lease_id), extra_s],
         )
-        return {py_id(i): f"the attempt was killed {extra_s:g} s after its timeout of {t} s" for i, t in cursor.fetchall()}
+        return {
+            py_id(i): f"the attempt was killed {extra_s:g} s after its timeout of {t} s" for i, t in cursor.fetchall()
+        }
 
 
 def _command() -> list[str]:

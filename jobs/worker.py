@@ -169,17 +169,17 @@ class Worker(BaseWorker):
 
     def _introduce(self) -> None:
         self.connection.delete(self.key)  # a left-over under our name would make `register_birth` refuse
-        self.register_birth()
+        self.register_birth()  # type: ignore[no-untyped-call]
         if not self._is_registered:
-            self.subscribe()
+            self.subscribe()  # type: ignore[no-untyped-call]
         self._is_registered = True
 
     def _farewell(self) -> None:
         if not self._is_registered:
             return
         try:
-            self.register_death()
-            self.unsubscribe()
+            self.register_death()  # type: ignore[no-untyped-call]
+            self.unsubscribe()  # type: ignore[no-untyped-call]
         except queue.OUTAGE:
             pass
 
@@ -207,4 +207,3 @@ def perform(job_id: str) -> None:
         log.exception("job %s could not be run; it stays queued, and housekeeping delivers it again", job_id)
     finally:
         database.close()
-

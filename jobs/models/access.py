@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models.functions import Now
 
 
-
 class ApiKey(models.Model):
     """A key's hash. The secret is random (256 bits), so one SHA-256 is enough; it is shown once."""
 

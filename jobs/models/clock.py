@@ -47,9 +47,8 @@ def parse(value: Any) -> dt.datetime | None:
     """A time as raw SQL returned it (text on SQLite), aware, UTC."""
     if value is None:
         return None
-    if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
-    return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+    moment: dt.datetime = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def sqlite_text(moment: dt.datetime) -> str:

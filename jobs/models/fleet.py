@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models.functions import Now
 
 
-
 class Lease(models.Model):
     """One incarnation of a horse and its right to finish what it claimed.
 

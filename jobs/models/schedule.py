@@ -7,7 +7,6 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 
-
 class Schedule(models.Model):
     """A cron expression or an interval, and what is done about slots that were missed or overlap."""
 

@@ -47,7 +47,9 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stopping.set())
         workers = [_start(command) for _ in range(options["num_workers"])]
         while not stopping.wait(0.1):
-            workers = [worker if worker.poll() is None else self._replace(worker, command, options) for worker in workers]
+            workers = [
+                worker if worker.poll() is None else self._replace(worker, command, options) for worker in workers
+            ]
             if options["burst"] and all(worker.poll() is not None for worker in workers):
                 return
         for worker in workers:

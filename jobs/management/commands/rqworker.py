@@ -23,7 +23,7 @@ class Command(DjangoRqCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
+        super().add_arguments(parser)  # type: ignore[no-untyped-call]
         parser.add_argument(
             "--concurrency", type=int, default=0, help="handler threads (default: JOBS_CONCURRENCY); 1 to 1000"
         )
