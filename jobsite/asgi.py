@@ -7,6 +7,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
 _django = get_wsgi_application()
 
+from jobs.api.lane import lane  # noqa: E402
 from jobsite.threads import ThreadedApp  # noqa: E402
 
-application = ThreadedApp(_django)
+application = lane(ThreadedApp(_django))

@@ -146,5 +146,7 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
         "rq": {"level": "WARNING"},
+        "rq_scheduler": {"level": "WARNING"},
+        "watchfiles": {"level": "WARNING"},
     },
 }

@@ -29,6 +29,9 @@ SETTLED_S = 10
 STOP_TIMEOUT_S = 45
 """A worker's grace (25 s by default) and then some; after that a child is killed."""
 
+SAME_ORDER_S = 1
+"""Signals so close are one order: a terminal or a tool may send it to the group and to the process."""
+
 Event = Callable[[], None]
 
 
@@ -55,7 +58,8 @@ class Supervisor:
         self.say = say
         """Called with a child's name and a line, from several threads."""
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._stop_orders = 0
+        self._stop_ordered_at: float | None = None
+        self._is_hurried = False
 
     # --- told by other threads and signal handlers (SimpleQueue.put is safe in both) -------------------
 
@@ -70,7 +74,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Until `stop`, and until every child has ended."""
-        while not self._stop_orders:
+        while self._stop_ordered_at is None:
             self._start_due()
             self._take_event(self._next_start_in())
         self._end()
@@ -118,7 +122,7 @@ class Supervisor:
         if child.process is not process:
             return
         child.process = None
-        if self._stop_orders:
+        if self._stop_ordered_at is not None:
             return
         if not child.is_wanted:
             child.is_wanted, child.deaths, child.start_at = True, 0, time.monotonic()
@@ -139,7 +143,11 @@ class Supervisor:
                 child.process.terminate()
 
     def _stop(self) -> None:
-        self._stop_orders += 1
+        now = time.monotonic()
+        if self._stop_ordered_at is None:
+            self._stop_ordered_at = now
+        elif now - self._stop_ordered_at > SAME_ORDER_S:
+            self._is_hurried = True
 
     def _end(self) -> None:
         """Ask all to stop, wait for all; a second order to stop, or the time limit, kills."""
@@ -149,13 +157,13 @@ class Supervisor:
         self._await_ends(time.monotonic() + STOP_TIMEOUT_S)
         for child in self.children:
             if child.process is not None:
-                os.killpg(child.process.pid, signal.SIGKILL)
+                child.process.kill()
                 child.process.wait()
 
     def _await_ends(self, deadline: float) -> None:
         while any(child.process is not None for child in self.children):
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or self._stop_orders > 1:
+            if left_s <= 0 or self._is_hurried:
                 return
             self._take_event(left_s)
 

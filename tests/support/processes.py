@@ -50,11 +50,9 @@ class Process:
         return self._popen.poll() is None
 
     def children(self) -> list[int]:
-        """Pids of its direct children."""
-        found = Path(f"/proc/{self.pid}/task").glob("*/children")
-        with contextlib.suppress(OSError):
-            return [int(pid) for path in found for pid in path.read_text().split()]
-        return []
+        """Pids of the `manage.py` commands that it started itself."""
+        pids = [int(pid) for path in Path(f"/proc/{self.pid}/task").glob("*/children") for pid in _read(path).split()]
+        return sorted(pid for pid in pids if "manage.py" in _read(Path(f"/proc/{pid}/cmdline")))
 
     def send(self, signum: signal.Signals) -> None:
         self._popen.send_signal(signum)
@@ -89,6 +87,14 @@ class Process:
 
         eventually(check, timeout_s=timeout_s)
         return self.log
+
+
+def _read(path: Path) -> str:
+    """Empty when the process has gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -106,7 +107,7 @@ def _parts(text: str) -> tuple[str, ...]:
     chosen = [part.strip() for part in text.split(",") if part.strip()]
     unknown = sorted(set(chosen) - set(PARTS))
     if unknown or not chosen:
-        raise CommandError(f"--only takes a choice of {','.join(PARTS)}, not {text!r}.")
+        raise argparse.ArgumentTypeError(f"takes a choice of {','.join(PARTS)}, not {text!r}")
     return tuple(part for part in PARTS if part in chosen)
 
 
