@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 
-from jobs import leases, run, transitions
+from jobs import leases, queue, run, transitions
 from jobs.context import JobContext
 from jobs.interrupts import Slot, Watch
 from jobs.lifecycle import Actor
@@ -22,5 +22,5 @@ def attempt(job_id: uuid.UUID) -> Job:
     slot = Slot()
     context = JobContext(claimed.row, lease_id, slot, threading.Event())
     ended = run.run(claimed, context, slot, _watch)
-    transitions.end_attempts([ended], actor=Actor.WORKER, who="test")
+    queue.push(transitions.end_attempts([ended], actor=Actor.WORKER, who="test"))
     return Job.objects.get(pk=job_id)
