@@ -123,10 +123,21 @@ class ClientRate(BaseThrottle):
         limit, window_s = int(match[1]), UNITS[match[2]]
         now = time.time()
         self._wait_s = window_s - now % window_s
-        return _take(f"jobs:rate:{identity.client}:{int(now // window_s)}", limit, window_s, max(1, limit // self.LOTS))
+        key = f"jobs:rate:{identity.client}:{int(now // window_s)}"
+        is_granted = _take(key, limit, window_s, lot=max(1, limit // self.LOTS))
+        if is_granted:
+            request._request.rate_key = key  # type: ignore[attr-defined]
+        return is_granted
 
     def wait(self) -> float:
         return self._wait_s
+
+
+def give_back(request: HttpRequest) -> None:
+    """The request begins anew in a thread, where it is counted again."""
+    if (key := getattr(request, "rate_key", None)) is not None:
+        with _lock:
+            _spare[key] = _spare.get(key, 0) + 1
 
 
 def _take(key: str, limit: int, window_s: int, lot: int) -> bool:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, ClassVar
 
+from django.core.exceptions import SynchronousOnlyOperation
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobs.api import problems
-from jobs.api.access import ClientRate, HasScope, KeyAuthentication, SessionAuthentication, identity_of
+from jobs.api.access import ClientRate, HasScope, KeyAuthentication, SessionAuthentication, give_back, identity_of
 from jobs.api.openapi import Schema
 from jobs.api.parsing import body_of, loads
 from jobs.api.rendering import JsonOnly, JsonRenderer
@@ -56,8 +57,9 @@ class ApiView(APIView):
         raise NotAuthenticated("Send an API key as 'Authorization: Bearer <key>'.")
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, NeedsThread):
-            raise exc
+        if isinstance(exc, NeedsThread | SynchronousOnlyOperation):  # Django's ORM refuses the event loop as well
+            give_back(self.request._request)
+            raise NeedsThread from exc
         return super().handle_exception(exc)
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:

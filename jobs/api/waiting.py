@@ -34,5 +34,9 @@ class Awaited(Response):
         """Set by the view: the final response, once the future is done or given up."""
 
 
+def put_in_lane(request: HttpRequest) -> None:
+    request.is_in_lane = True  # type: ignore[attr-defined]
+
+
 def is_in_lane(request: HttpRequest) -> bool:
     return getattr(request, "is_in_lane", False)
