@@ -7,7 +7,7 @@ in one commit. Which actions a status offers is `lifecycle.events_for(status, OP
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -37,12 +37,13 @@ class Action:
     def permission(self) -> str:
         return f"jobs.{self.name}_job"
 
-    @property
-    def because(self) -> list[str]:
-        """What happens, in the lifecycle table's own words: one sentence a starting status."""
+    def consequences(self, statuses: Iterable[str]) -> list[str]:
+        """What happens to jobs in these statuses: one sentence for each event that applies to them."""
+        present = set(statuses)
         return [
-            f"{' or '.join(_words(source) for source in row.sources)} → {_words(row.target)}: {row.because}"
+            f"A job that is {' or '.join(_words(source) for source in row.sources)} {DONE[row.event]}."
             for row in (lifecycle.TRANSITIONS[event] for event in self.events)
+            if present.intersection(row.sources)
         ]
 
     @property
@@ -53,7 +54,7 @@ class Action:
 ACTIONS = {
     action.name: action
     for action in (
-        Action("promote", (Event.PROMOTE,), "Run now", "Make it due now", operate.promote),
+        Action("promote", (Event.PROMOTE,), "Run now", "Run now, before its time", operate.promote),
         Action("cancel", (Event.CANCEL, Event.REQUEST_CANCEL), "Cancel", "Cancel", operate.cancel),
         Action("rerun", (Event.RERUN,), "Run again", "Run again", operate.rerun),
     )
@@ -63,7 +64,7 @@ ACTIONS = {
 DONE = {
     Event.PROMOTE: "is due now",
     Event.CANCEL: "is cancelled",
-    Event.REQUEST_CANCEL: "was asked to stop; the running attempt ends soon",
+    Event.REQUEST_CANCEL: "is asked to stop; its attempt ends when its handler sees it, or at its timeout",
     Event.RERUN: "is queued again, with fresh allowances",
 }
 

@@ -112,6 +112,7 @@ class KeysetList(ChangeList):
         self.result_count = len(rows)
         self.full_result_count = None
         self.show_all = self.can_show_all = self.multi_page = False
+        self.show_admin_actions = bool(rows)
         self.paginator = self.model_admin.get_paginator(request, self.queryset.none(), self.list_per_page)
         self._link(request, rows, has_more=has_more, is_upwards=is_upwards)
 

@@ -54,7 +54,7 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         "status_badge": show.badge(status),
         "meaning": MEANING[status],
         "actions": offered(job, user),
-        "waiting": why.waiting(job) if status not in FINAL else None,
+        "waiting": _waiting(job) if status not in FINAL else None,
         "facts": facts(job),
         "picture": life.picture(events, timezone.now()),
         "attempts": life.attempts(events),
@@ -63,12 +63,17 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         "effects": [ShownEffect(effect, _settle_form(effect, user)) for effect in effects],
         "payload": show.json_block(job.payload),
         "result": show.json_block(job.result),
-        "options": show.json_block(job.options or None),
+        "options": show.json_block(job.options),
         "error": show.text_block(job.error_message),
         "lines": lines,
         "has_more_lines": has_more_lines,
         "key": IdempotencyKey.objects.filter(job_id=job.pk).first() if job.key is not None else None,
     }
+
+
+def _waiting(job: Job) -> dict[str, SafeString] | None:
+    answer = why.waiting(job)
+    return None if answer is None else {name: show.prose(answer[name]) for name in ("sentence", "nextStep")}
 
 
 def facts(job: Job) -> list[tuple[str, Any]]:
@@ -78,7 +83,7 @@ def facts(job: Job) -> list[tuple[str, Any]]:
         ("Queue", job.queue),
         ("Attempt", attempt_words(job)),
         ("Client", job.client),
-        ("Source", job.get_source_display()),
+        ("Source", job.source),
         ("Created", show.moment(job.created_at)),
         ("Due", show.moment(job.run_after)),
         ("Queued", show.moment(job.queued_at)),

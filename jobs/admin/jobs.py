@@ -125,8 +125,9 @@ class JobAdmin(ReadOnlyAdmin[Job]):
             self._tell(request, [act(action, job_id, _operator(request))])
             return HttpResponseRedirect(back)
         return self.page(
-            request, "job/confirm.html", f"{action.ask}?", action=action, jobs=[job], back_url=back, is_bulk=False
-        )
+            request, "job/confirm.html", f"{action.ask}?", action=action, jobs=[job], back_url=back, is_bulk=False,
+            consequences=action.consequences([job.status]),
+        )  # fmt: skip
 
     def require_action(self, request: HttpRequest, action: Action) -> None:
         if not may(request.user, action):
@@ -152,7 +153,7 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         return self.page(
             request, "job/confirm.html", f"{action.ask}?",
             action=action, jobs=jobs, back_url=request.get_full_path(), is_bulk=True,
-            checkbox_name=ACTION_CHECKBOX_NAME, action_name=f"{action.name}_jobs",
+            consequences=action.consequences(job.status for job in jobs), checkbox_name=ACTION_CHECKBOX_NAME, action_name=f"{action.name}_jobs",
         )  # fmt: skip
 
     def _tell(self, request: HttpRequest, outcomes: list[Outcome]) -> None:

@@ -34,6 +34,16 @@ class Step:
         return self.event.event.replace("_", " ")
 
     @property
+    def source(self) -> str:
+        """The status it left; empty where it stayed or began."""
+        event = self.event
+        return "" if event.source is None or event.source == event.target else event.source.replace("_", " ")
+
+    @property
+    def badge(self) -> str:
+        return show.badge(self.event.target)
+
+    @property
     def gap(self) -> str:
         return "" if self.gap_s is None else f"+{show.duration(self.gap_s)}"
 

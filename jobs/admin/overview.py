@@ -79,7 +79,7 @@ def types(now: dt.datetime) -> list[TypeRow]:
     since = MinuteStat.objects.filter(minute__gte=now - dt.timedelta(minutes=MINUTES))
     sums = {f"sum_{name}": Sum(name) for name in ("count", *buckets)}
     totals: dict[str, dict[str, int]] = {}
-    rows: Iterable[dict[str, Any]] = since.values("type", "outcome").annotate(**sums).order_by()
+    rows: Iterable[dict[str, Any]] = since.values("type", "outcome").annotate(**sums).order_by()  # type: ignore[assignment]
     for row in rows:
         total = totals.setdefault(row["type"], dict.fromkeys(("good", "bad", *buckets), 0))
         total["bad" if row["outcome"] in BAD else "good"] += row["sum_count"]
@@ -113,6 +113,10 @@ def _percentile(counts: Sequence[int], share: float) -> str:
 class StatusCount:
     status: Status
     count: str
+
+    @property
+    def words(self) -> str:
+        return self.status.replace("_", " ")
 
     @property
     def meaning(self) -> str:

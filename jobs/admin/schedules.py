@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from jobs import registry, schedules
+from jobs import schedules
 from jobs.admin import show
 from jobs.admin.actions import record
 from jobs.admin.base import Admin
 from jobs.admin.effects import job_link
-from jobs.conf import conf
+from jobs.admin.schedule_form import ScheduleForm
 from jobs.cron import BadCron, zone_of
 from jobs.errors import JobsError
 from jobs.models import Schedule
-
-if TYPE_CHECKING:
-    _ScheduleModelForm = forms.ModelForm[Schedule]
-else:
-    _ScheduleModelForm = forms.ModelForm
 
 SLOTS_SHOWN = 5
 
@@ -40,56 +33,6 @@ VERBS = {
     "pause": ("Pause", "no more jobs are created until it is resumed"),
     "resume": ("Resume", "goes on from the present; slots of the pause are not made up for"),
 }
-
-
-class ScheduleForm(_ScheduleModelForm):
-    """Explains what makes no sense, in the words of `schedules.validate`."""
-
-    type = forms.ChoiceField()
-    queue = forms.ChoiceField(required=False, help_text="Empty: the type's own queue.")
-
-    class Meta:
-        model = Schedule
-        fields = (
-            "name", "type", "payload", "queue", "cron", "time_zone", "every_s", "enabled", "catch_up",
-            "catch_up_window_s", "catch_up_max", "overlap", "jitter_s",
-        )  # fmt: skip
-        labels = {
-            "every_s": "every … seconds",
-            "catch_up_window_s": "catch-up window in seconds",
-            "catch_up_max": "catch up at most",
-            "jitter_s": "jitter in seconds",
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # A page for people who may only look has no fields at all.
-        self._offer("type", [job_type.name for job_type in registry.all_types()], self.instance.type)
-        self._offer("queue", ["", *conf().queues], self.instance.queue)
-
-    def _offer(self, name: str, values: list[str], present: str) -> None:
-        """What is known, and what stands in the row even if it is known no longer: saving then explains."""
-        field = self.fields.get(name)
-        if isinstance(field, forms.ChoiceField):
-            known = values if present in values or not present else [*values, present]
-            field.choices = [(value, value or "the type's own") for value in known]
-
-    def clean_payload(self) -> Any:
-        payload = self.cleaned_data["payload"]
-        return {} if payload is None else payload
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        wanted = copy.copy(self.instance)
-        for name, value in cleaned.items():
-            setattr(wanted, name, value)
-        try:
-            schedules.validate(wanted)
-        except ValidationError as error:
-            for name, problems in error.message_dict.items():
-                if name not in self.errors:  # Django's own message about the field says more
-                    self.add_error(name if name in self.fields else None, problems)
-        return cleaned
 
 
 @admin.register(Schedule)

@@ -11,10 +11,17 @@ from django.db import transaction
 from jobs import operate
 from jobs.admin.actions import record
 from jobs.lifecycle import Event
-from jobs.models import Effect
+from jobs.models import Effect, Job
 
 PERMISSIONS = ("jobs.settle_effect", "jobs.settle_job")
 """Either of them: settling says what became of an effect, and by that moves its job."""
+
+
+class OptionalJson(forms.JSONField):
+    """Empty where there is no value, not `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
 
 
 class SettleForm(forms.Form):
@@ -23,7 +30,7 @@ class SettleForm(forms.Form):
     verdict = forms.ChoiceField(
         choices=[("done", "It happened"), ("not_done", "It did not happen")], widget=forms.RadioSelect
     )
-    result = forms.JSONField(
+    result = OptionalJson(
         required=False,
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="JSON that later attempts are given as the effect's result; only if it happened.",
@@ -58,7 +65,9 @@ def settle(effect: Effect, form: SettleForm, user: AbstractBaseUser) -> str:
             who=user.get_username(),
         )
         verdict = "it happened" if is_done else "it did not happen"
-        record(user, effect, f"settled: {verdict}. {form.cleaned_data['evidence']}", str(effect))
+        message = f"settled {effect.name}: {verdict}. {form.cleaned_data['evidence']}"
+        record(user, effect, message, str(effect))
+        record(user, Job(pk=effect.job_id), message, f"job {effect.job_id}")
     return f"Settled: {verdict}. {_CONSEQUENCE[event]}"
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs.documents import isotime
@@ -15,7 +15,8 @@ from jobs.documents import isotime
 NOTHING = "–"
 
 CUT_CHARS = 2_000
-"""Longer texts are folded: the page shows their beginning, one click shows all."""
+CUT_LINES = 24
+"""Texts beyond either are folded: the page shows their beginning, one click shows all."""
 
 
 def badge(status: str, *, title: str = "") -> SafeString:
@@ -72,21 +73,29 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
-def json_block(value: Any) -> SafeString | str:
+def json_block(value: Any) -> SafeString:
     """A JSON value, indented."""
-    return NOTHING if value is None else text_block(json_text(value))
+    return text_block(None if value is None else json_text(value))
 
 
-def text_block(text: str | None) -> SafeString | str:
+def text_block(text: str | None) -> SafeString:
     """Text as it is; where it is long, its beginning with a way to see all."""
     if not text:
-        return NOTHING
-    if len(text) <= CUT_CHARS:
+        return format_html('<span class="job-nothing">{}</span>', NOTHING)
+    beginning = "\n".join(text[:CUT_CHARS].split("\n")[:CUT_LINES])
+    if beginning == text:
         return format_html('<pre class="job-text">{}</pre>', text)
     return format_html(
         '<pre class="job-text">{}…</pre><details class="job-all"><summary>Show all {} characters</summary>'
         '<pre class="job-text">{}</pre></details>',
-        text[:CUT_CHARS],
+        beginning,
         number(len(text)),
         text,
     )
+
+
+def prose(sentence: str) -> SafeString:
+    """A sentence in which `backticks` mark what is typed."""
+    parts = enumerate(sentence.split("`"))
+    shown = (format_html("<code>{}</code>", part) if index % 2 else part for index, part in parts)
+    return format_html_join("", "{}", ((part,) for part in shown))

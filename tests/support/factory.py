@@ -26,13 +26,20 @@ QUEUES_AGAIN = (Event.PROMOTE, Event.RELEASE, Event.EXPIRE, Event.SETTLE, Event.
 
 
 def make_job(
-    status: Status | str = Status.QUEUED, *, life: Sequence[Event] | None = None, tags: Sequence[str] = (), **columns: Any
+    status: Status | str = Status.QUEUED,
+    *,
+    life: Sequence[Event] | None = None,
+    tags: Sequence[str] = (),
+    **columns: Any,
 ) -> Job:
     """A stored job. `columns` win over what the life says; `key` makes its idempotency key as well."""
     events = list(life or shortest_life(Status(status)))
     start = timezone.now() - STEP * len(events)
-    job = _new(start, events, columns)
-    rows = [EventRow(job=job, event="submit", target=job.status, attempt=0, actor=Actor.CLIENT, who=job.client, at=start)]
+    sources = TRANSITIONS[events[0]].sources if events else (Status(status),)
+    job = _new(start, columns, is_delayed=sources == (Status.SCHEDULED,))
+    rows = [
+        EventRow(job=job, event="submit", target=job.status, attempt=0, actor=Actor.CLIENT, who=job.client, at=start)
+    ]
     for number, event in enumerate(events, 1):
         rows.append(_apply(job, event, start + STEP * number))
     for name, value in columns.items():
@@ -86,16 +93,13 @@ def shortest_life(status: Status) -> list[Event]:
     raise AssertionError(f"the table has no way to {status}")
 
 
-def _new(created_at: dt.datetime, life: Sequence[Event], columns: dict[str, Any]) -> Job:
-    is_delayed = (life and TRANSITIONS[life[0]].sources == (Status.SCHEDULED,)) or (
-        not life and columns.get("run_after") is not None
-    )
+def _new(created_at: dt.datetime, columns: dict[str, Any], *, is_delayed: bool) -> Job:
     job = Job(
         id=uuid_utils.uuid7(), type="echo", queue="default", client="alice", source=Job.Source.API, payload={"value": 1},
         status=Status.SCHEDULED if is_delayed else Status.QUEUED, failures_allowed=5, crashes_allowed=3, max_attempts=5,
         timeout_s=300, created_at=created_at,
     )  # fmt: skip
-    job.queued_at = None if is_delayed else created_at
+    job.queued_at, job.run_after = (None, created_at + dt.timedelta(hours=1)) if is_delayed else (created_at, None)
     for name in ("client", "type", "queue"):
         setattr(job, name, columns.get(name, getattr(job, name)))
     return job
