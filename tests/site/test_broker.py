@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import redis
 
 from jobsite import broker
+from tests.support.eventually import eventually
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -54,6 +59,24 @@ def test_a_stopped_broker_forgets_nothing(data_dir):
     broker.start(data_dir)
     with redis.Redis.from_url(broker.url(data_dir)) as connection:
         assert connection.get("name") == b"value"
+
+
+def test_a_server_that_cannot_start_is_said_at_once(data_dir):
+    (broker.folder(data_dir)).mkdir(parents=True)
+    (broker.folder(data_dir) / "appendonlydir").write_text("not a folder")
+    began = time.monotonic()
+    with pytest.raises(broker.BrokerError, match=r"valkey\.log"):
+        broker.start(data_dir)
+    assert time.monotonic() - began < broker.START_TIMEOUT_S
+
+
+def test_whoever_stops_it_need_not_be_who_started_it(data_dir):
+    code = f"from pathlib import Path; from jobsite import broker; broker.start(Path({str(data_dir)!r})); input()"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE) as starter:
+        eventually(lambda: broker.is_running(data_dir))
+        assert broker.stop(data_dir)
+        assert starter.poll() is None
+        starter.communicate(b"\n")
 
 
 def test_a_long_data_dir_still_gets_a_short_socket(tmp_path):

@@ -54,8 +54,7 @@ class Command(BaseCommand):
             )
         finally:
             if started_broker:
-                broker.stop(settings.DATA_DIR)
-                self.say(NAME, "the broker is stopped")
+                self.stop_broker()
 
     def start_broker(self) -> bool:
         """True when it is ours to stop: one that ran before stays."""
@@ -67,6 +66,13 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.say(NAME, f"the broker {'is started' if is_new else 'runs already'}: {broker.url(settings.DATA_DIR)}")
         return is_new
+
+    def stop_broker(self) -> None:
+        try:
+            broker.stop(settings.DATA_DIR)
+        except broker.BrokerError as error:
+            raise CommandError(str(error)) from None
+        self.say(NAME, "the broker is stopped")
 
     def run(self, supervisor: Supervisor, host: str, port: int, only: Sequence[str], *, is_reloading: bool) -> None:
         password, key = development.admin_password(), development.api_key()
