@@ -12,6 +12,7 @@ from jobs.conf import conf
 from jobs.errors import InvalidPayload
 from jobs.models import Effect, Event
 from tests.handlers.attempts import attempt
+from tests.support.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,3 +72,9 @@ def test_progress_goes_to_its_last_step() -> None:
 def test_a_payload_that_makes_no_sense_is_refused(payload: dict[str, Any]) -> None:
     with pytest.raises(InvalidPayload):
         submit(**payload)
+
+
+def test_it_exists_only_with_the_demo_switched_on(world: World) -> None:
+    code, log = world.run("enqueue_system_job", "echo", JOBS_DEMO="0")
+    assert code == 2
+    assert "no handler is registered for the type 'echo'" in log

@@ -95,3 +95,20 @@ def test_a_scheduler_writes_its_pid_file_and_stops_soon(world: World) -> None:
     assert process.wait(10) == 0, process.log
     assert time.monotonic() - began < 5
     assert not pid_file.exists()
+
+
+def test_a_scheduler_outlives_an_outage_of_the_database(world: World) -> None:
+    process = world.scheduler(DATABASE_URL="postgres://nobody@127.0.0.1:1/none")
+    eventually(lambda: process.log.count("the database does not answer, trying again") >= 2, timeout_s=20)
+    assert process.stop(10) == 0, process.log
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"), [(["--queue", "nowhere"], "no queue"), (["--interval", "0"], "at least 1")]
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(world: World, arguments: list[str], part: str) -> None:
+    code, log = world.run("rqscheduler", *arguments)
+    assert code == 2
+    assert part in log
+    assert "Traceback" not in log
