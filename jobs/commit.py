@@ -17,8 +17,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from jobs import leases, mirror, stats, transitions
 from jobs.context import JobContext, Line
-from jobs.lifecycle import Actor, End
+from jobs.documents import isotime
+from jobs.lifecycle import Actor, End, Status
 from jobs.models import LogLine
+from jobs.models.clock import parse
 from jobs.rows import Row, db_id, is_postgresql, mirror_entry, py_id
 from jobs.transitions import Claimed, Ended
 
@@ -81,6 +83,7 @@ class Recorder:
                     done = self._write(work, is_repeat=is_repeat)
                 if is_repeat:
                     done.moved += self._already_recorded(work, done)
+                _say(done.moved)
                 return done
             except (OperationalError, InterfaceError) as error:
                 log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
@@ -116,7 +119,9 @@ class Recorder:
             single = replace(work, outcomes=(outcome,), wanted=(), lines=(), is_tick=False)
             try:
                 with transaction.atomic():
-                    total.moved += self._write(single).moved
+                    moved = self._write(single).moved
+                _say(moved)
+                total.moved += moved
             except (OperationalError, InterfaceError):
                 total.moved += self.commit(single).moved
             except DatabaseError as error:
@@ -188,6 +193,20 @@ def _pauses() -> Iterator[float]:
     yield from PAUSES_S
     while True:
         yield PAUSES_S[-1]
+
+
+def _say(rows: Sequence[Row]) -> None:
+    """What follows for the jobs that did not succeed; of those that did, the attempt's own line says all."""
+    for row in rows:
+        if row.status == Status.SUCCEEDED or not row.attempt:  # attempt 0: a callback that was just created
+            continue
+        is_bad = row.status in (Status.FAILED, Status.IN_DOUBT)
+        follows = f" until {isotime(parse(row.run_after))}" if row.status == Status.SCHEDULED else ""
+        log.log(
+            logging.WARNING if is_bad else logging.INFO,
+            "job %s %s is %s%s, after %d of %d failures and %d of %d crashes", row.id, row.type, row.status, follows,
+            row.failures, row.failures_allowed, row.crashes, row.crashes_allowed,
+        )  # fmt: skip
 
 
 def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:

@@ -9,6 +9,7 @@ or follows `on_doubt`. Every commit here locks the job row first, under the fenc
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import smtplib
 import socket
@@ -18,6 +19,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -30,6 +32,8 @@ from jobs.models.effect import effect_key
 from jobs.rows import db_id, is_postgresql
 from jobs.texts import Unstorable, clean_text, to_json
 
+log = logging.getLogger("jobs.effects")
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 NOTHING_ACCEPTED: tuple[type[BaseException], ...] = (
@@ -41,6 +45,9 @@ NOTHING_ACCEPTED: tuple[type[BaseException], ...] = (
     smtplib.SMTPNotSupportedError,
 )
 """Errors that prove that nothing was accepted. With anything vaguer mails would be sent twice."""
+
+WORDS = {"done": "executed", "not_done": "not done", "in_doubt": "in doubt"}
+"""How an effect ended, for the worker's log."""
 
 TRANSACTION_LIMIT_S = 2.0
 """How long a transactional effect may hold SQLite's only write lock."""
@@ -182,6 +189,7 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms) -> Effect:
             _reserve(attempt, terms, row)
             return Effect(terms.name, key, True)
         if row.status == "done":
+            _say(attempt, terms.name, "done already, not run again")
             return Effect(terms.name, key, False, row.result)
         if row.status == "executing" and row.attempt == attempt.attempt:
             raise RuntimeError(f"the effect {terms.name!r} is entered inside itself")
@@ -252,6 +260,7 @@ def _reserve(attempt: Attempt, terms: Terms, row: _Stored | None, *, is_transact
                 " settled_by = NULL, evidence = NULL WHERE job_id = %s AND name = %s",
                 values,
             )
+    _say(attempt, terms.name, "reserved")
 
 
 def _record(
@@ -280,6 +289,7 @@ def _record(
             )
         if cursor.rowcount != 1:
             raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease during an effect")
+        _say(attempt, name, f"taken as done, by {settled_by}" if settled_by else WORDS[status])
 
 
 def _hold(attempt: Attempt, name: str) -> None:
@@ -292,6 +302,14 @@ def _hold(attempt: Attempt, name: str) -> None:
             " WHERE job_id = %s AND name = %s",
             [db_id(attempt.job_id), name],
         )
+    _say(attempt, name, "in doubt; a person has to settle it")
+
+
+def _say(attempt: Attempt, name: str, what: str) -> None:
+    """To the worker's log once it is committed; never a payload or a result."""
+    transaction.on_commit(
+        partial(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what)
+    )
 
 
 def _proves(error: BaseException | None, proofs: tuple[type[BaseException], ...]) -> bool:
