@@ -209,7 +209,12 @@ class Housekeeper:
             return None
         rebuilt = rebuild.everything(beat, epoch + 1)
         self._must_rebuild = False
-        log.warning("Redis had lost something: epoch %d, %d jobs pushed again", epoch + 1, rebuilt.pushed)
+        is_loss = rebuilt.pushed > 0 and not is_forced
+        log.log(
+            logging.WARNING if is_loss else logging.INFO,
+            "Redis is filled anew from the database%s: epoch %d, %d jobs pushed",
+            " after a loss" if is_loss else "", epoch + 1, rebuilt.pushed,
+        )  # fmt: skip
         return rebuilt
 
 
