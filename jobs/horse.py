@@ -83,6 +83,9 @@ class Horse:
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
+        self.was_fed = False
+        """Whether ids came since the last pop: where one was, there may be more."""
+
         self.is_draining = False
         """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
 
@@ -132,6 +135,7 @@ class Horse:
                 outcomes.append(message)
             elif isinstance(message, list):
                 self.in_hand.extend(message)
+                self.was_fed = True
             elif message == "empty" and self.is_burst and not self.running and not self.in_hand and not outcomes:
                 self.is_draining = True
             elif message == "down":
@@ -162,6 +166,8 @@ class Horse:
                 self._start(job)  # step 3
             if is_tick:
                 self._tick(done.cancelled, done.paused)
+        if self.fetcher is None:
+            self.is_draining = True  # one attempt was asked for, and there is no other
         self._tell_redis(moved, len(outcomes))  # step 4
         if outcomes and not self.inbox.empty():
             self.recorder.let_others_write(SQLITE_PAUSE_S)
@@ -222,13 +228,15 @@ class Horse:
             len(self.in_hand) if (self.is_draining or self.stopping.is_set()) else max(0, len(self.in_hand) - self.free)
         )
         turn.returns = [self.in_hand.pop() for _ in range(surplus)][::-1]
-        if self.fetcher is not None and ended_count and self.free > 0:
+        if self.fetcher is not None and (ended_count or self.was_fed) and self.free > 0:
             # Busy: pop for the threads that are free and for those that will be by then.
             turn.pop = max(0, self.free + min(ended_count, self.concurrency) - len(self.in_hand))
             turn.queues = self.fetcher.open_queues
+            self.was_fed = False
         if turn.mirrors or turn.pushes or turn.deletes or turn.returns or turn.pop:
             if time.monotonic() < self.broker_down_until:
                 self.recorder.remember(moved)
+                self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, turn.pop))
             else:
                 self._call(turn, moved)
         if self.fetcher is not None:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,6 +128,8 @@ class Supervisor:
                 self.stopping.wait(1.0)
                 continue
             present = Incarnation(lease_id, before)
+            if not self._renewed_in_time(present):
+                continue
             self._arm(present)
             present.child = subprocess.Popen(
                 [*_command(), *self._arguments(lease_id)],
@@ -139,6 +141,13 @@ class Supervisor:
             threading.Thread(target=self._renew, args=(present,), name="renewal", daemon=True).start()
             return present
         return None
+
+    def _renewed_in_time(self, present: Incarnation) -> bool:
+        """Whether the lease is young enough for a horse; a slow database may have aged it already."""
+        if process.boottime() - present.renewed < conf().renew_s:
+            return True
+        _forgiving(leases.end_lease, present.lease_id, leases.released, actor=Actor.WORKER, who=self.options.worker)
+        return False
 
     def _arguments(self, lease_id: uuid.UUID) -> list[str]:
         options = self.options
@@ -241,7 +250,8 @@ class Supervisor:
         before = process.boottime()
         if leases.renew(present.lease_id):
             present.renewed = before
-            if not present.is_over.is_set():
+            is_late = process.boottime() - before > conf().lease_s * FENCE_SHARE  # then the fence falls anyway
+            if not is_late and not present.is_over.is_set():
                 self._arm(present)
         else:
             present.is_revoked = True
@@ -272,10 +282,10 @@ def _command() -> list[str]:
     return [sys.executable, "-m", "django"]
 
 
-def _forgiving(function: object, *arguments: object) -> None:
+def _forgiving(function: Callable[..., object], *arguments: object, **options: object) -> None:
     """What is only for convenience must not fail the start."""
     try:
-        function(*arguments)  # type: ignore[operator]
+        function(*arguments, **options)
     except (DatabaseError, InterfaceError):
         connection.close()
 
