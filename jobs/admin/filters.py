@@ -13,11 +13,16 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from jobs import registry
+from jobs.admin.search import clients_of
 from jobs.conf import conf
 from jobs.lifecycle import Status
-from jobs.models import ApiKey, Effect, Job
+from jobs.models import Effect, Job
 
-SYSTEM_CLIENTS = ("system", "system:schedule", "system:callback")
+CHOICES_MOST = 100
+"""Clients that the filter lists; others are reached through the address (`?client=…`) or the search box."""
+
+CLIENT_OF_SOURCE = {"schedule": "system:schedule", "callback": "system:callback"}
+"""Sources whose jobs belong to one client: saying so lets an index find them."""
 
 
 class ColumnFilter(admin.SimpleListFilter):
@@ -65,8 +70,7 @@ class ClientFilter(ColumnFilter):
     title = parameter_name = column = "client"
 
     def values(self) -> Iterable[str]:
-        clients = ApiKey.objects.order_by("client").values_list("client", flat=True).distinct()
-        return [*clients, *SYSTEM_CLIENTS]
+        return clients_of(Job._meta.db_table, CHOICES_MOST)
 
 
 class SourceFilter(ColumnFilter):
@@ -74,6 +78,11 @@ class SourceFilter(ColumnFilter):
 
     def values(self) -> Iterable[str]:
         return [str(source) for source in Job.Source]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        narrowed = super().queryset(request, queryset)
+        client = CLIENT_OF_SOURCE.get(self.value() or "")
+        return narrowed if client is None else narrowed.filter(client=client)
 
 
 class EffectStatusFilter(ColumnFilter):

@@ -122,7 +122,7 @@ def test_an_api_keys_secret_is_shown_once_and_its_hash_never(staff: Client) -> N
     (secret,) = re.findall(r"jk_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{43}", response.content.decode())
     identity = keys.identify(secret)
     assert identity is not None
-    assert (identity.client, identity.scopes) == ("shop", {"jobs:create", "jobs:read"})
+    assert (identity.client, identity.scopes) == ("shop", frozenset({"jobs:create", "jobs:read"}))
     key = ApiKey.objects.get()
     for url in ("/admin/jobs/apikey/", f"/admin/jobs/apikey/{key.pk}/change/", f"/admin/jobs/apikey/{key.pk}/history/"):
         html = staff.get(url).content.decode()

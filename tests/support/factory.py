@@ -110,7 +110,8 @@ def _apply(job: Job, event: Event, at: dt.datetime) -> EventRow:
     row, source = TRANSITIONS[event], job.status
     assert source in row.sources, f"{event} is not allowed in {source}"
     job.status, job.version = row.target, job.version + 1
-    actor, error = row.actors[0], (None, None)
+    actor = row.actors[0]
+    error: tuple[str | None, str | None] = (None, None)
     who = {Actor.WORKER: "worker-1", Actor.CLIENT: job.client}.get(actor, str(actor))
     match event:
         case Event.START:
