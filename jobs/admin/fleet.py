@@ -175,7 +175,11 @@ class WorkerAdmin(ReadOnlyAdmin[Lease]):
 
     @admin.display(description="state")
     def shown_state(self, lease: Lease) -> SafeString:
-        return show.badge("revoked" if lease.revoked_at else "live")
+        """Silent: not renewed for so long that housekeeping may take it for dead at any moment."""
+        if lease.revoked_at:
+            return show.badge("revoked")
+        silent_s = (timezone.now() - lease.renewed_at).total_seconds()
+        return show.badge("silent" if silent_s > conf().lease_s else "live")
 
     @admin.display(description="last renewed")
     def shown_renewed(self, lease: Lease) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs import why
@@ -48,7 +50,7 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     events, has_more_events = _latest(EventRow.objects.filter(job=job), EVENTS_MOST)
     lines, has_more_lines = _latest(LogLine.objects.filter(job=job), LOG_LINES_MOST)
     effects = list(job.effects.all())
-    status = Status(job.status)
+    status, now = Status(job.status), timezone.now()
     return {
         "job": job,
         "status_badge": show.badge(status),
@@ -56,8 +58,8 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         "actions": offered(job, user),
         "waiting": _waiting(job) if status not in FINAL else None,
         "facts": facts(job),
-        "picture": life.picture(events, timezone.now()),
-        "attempts": life.attempts(events),
+        "picture": life.picture(events, now),
+        "attempts": life.attempts(events, now),
         "steps": life.steps(events),
         "has_more_events": has_more_events,
         "effects": [ShownEffect(effect, _settle_form(effect, user)) for effect in effects],
@@ -117,11 +119,17 @@ def denied(action: Action) -> PermissionDenied:
     return PermissionDenied(f"the permission {action.permission} is needed")
 
 
-def _worker(job: Job) -> str | None:
+def _worker(job: Job) -> SafeString | None:
     lease = job.lease
     if job.status != Status.RUNNING or lease is None:
         return None
-    return f"{lease.worker} on {lease.hostname}, process {lease.horse_pid or lease.parent_pid}, lease {lease.pk}"
+    return format_html(
+        '<a href="{}">{}</a>, process {} on {}',
+        reverse("admin:jobs_lease_change", args=[lease.pk]),
+        lease.worker,
+        lease.horse_pid or lease.parent_pid,
+        lease.hostname,
+    )
 
 
 def _settle_form(effect: Effect, user: AbstractBaseUser | AnonymousUser) -> SettleForm | None:

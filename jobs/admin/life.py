@@ -56,6 +56,8 @@ class Attempt:
     worker: str
     started_at: dt.datetime
     end: EventRow | None
+    until: dt.datetime
+    """When it ended, or the present."""
 
     @property
     def outcome(self) -> str:
@@ -72,7 +74,8 @@ class Attempt:
 
     @property
     def duration(self) -> str:
-        return show.duration((self.end.at - self.started_at).total_seconds()) if self.end else "so far"
+        took = show.duration((self.until - self.started_at).total_seconds())
+        return took if self.end else f"{took} so far"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def steps(events: Sequence[EventRow]) -> list[Step]:
     ]
 
 
-def attempts(events: Sequence[EventRow]) -> list[Attempt]:
+def attempts(events: Sequence[EventRow], now: dt.datetime) -> list[Attempt]:
     """Oldest first."""
     found: list[Attempt] = []
     start: EventRow | None = None
@@ -112,10 +115,10 @@ def attempts(events: Sequence[EventRow]) -> list[Attempt]:
         if event.event == Event.START:
             start = event
         elif start is not None and event.target != Status.RUNNING:
-            found.append(Attempt(start.attempt, start.who, start.at, event))
+            found.append(Attempt(start.attempt, start.who, start.at, event, event.at))
             start = None
     if start is not None:
-        found.append(Attempt(start.attempt, start.who, start.at, None))
+        found.append(Attempt(start.attempt, start.who, start.at, None, now))
     return found
 
 

@@ -66,6 +66,13 @@ def test_a_list_never_counts_and_reads_one_page(staff: Client) -> None:
             assert "COUNT(" not in query["sql"].upper(), query["sql"]
 
 
+@pytest.mark.parametrize(
+    "address", ["job/?payload__contains=a", "job/?error_message__icontains=a", "apikey/?secret_hash__startswith=a"]
+)
+def test_an_address_filters_by_nothing_that_the_filters_do_not_offer(staff: Client, address: str) -> None:
+    assert staff.get(f"/admin/jobs/{address}").status_code == 400
+
+
 def test_filters_narrow_the_list_and_keep_their_choice_on_the_next_page(staff: Client) -> None:
     failed = [make_job("failed", type="maintenance", client="bob", queue="low").pk for _ in range(60)]
     make_job("queued")

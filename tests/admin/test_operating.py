@@ -191,6 +191,9 @@ def test_a_workers_page_says_what_it_runs(staff: Client) -> None:
     job = make_job("running")
     page = staff.get(f"/admin/jobs/lease/{job.lease_id}/change/")
     assert str(job.pk) in text(page)
+    assert "live" in text(page)
+    silent = make_lease("worker-2", renewed_at=timezone.now() - dt.timedelta(minutes=5))
+    assert "silent" in text(staff.get(f"/admin/jobs/lease/{silent.pk}/change/"))
     make_lease("revoked-worker", revoked_at=timezone.now())
     assert "revoked-worker" not in text(staff.get("/admin/jobs/lease/?state=live"))
 
