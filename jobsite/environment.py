@@ -85,6 +85,14 @@ def jobs_settings() -> dict[str, str]:
     return {name: value for name, value in stated.items() if name.startswith("JOBS_") and value is not None}
 
 
+def seconds(text: str | None, default: float) -> float:
+    """A duration that the project's settings need before the checks judge it: a bad one is theirs to name."""
+    try:
+        return float(text) if text else default
+    except ValueError:
+        return default
+
+
 def private_dir(path: Path) -> Path:
     """The folder, made for its owner alone where it does not exist."""
     try:

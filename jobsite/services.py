@@ -16,9 +16,6 @@ from redis.retry import Retry
 
 from jobsite.environment import Environment
 
-BROKER_BUDGET_S = 0.2
-"""What an accepted request may wait for Redis, and the time-out of the shared connections."""
-
 SQLITE = {
     # A read-then-write transaction that is not immediate fails under load with "database is locked".
     "transaction_mode": "IMMEDIATE",
@@ -58,14 +55,14 @@ def database(env: Environment) -> dict[str, Any]:
     return found
 
 
-def cache(env: Environment, redis_url: str) -> dict[str, Any]:
+def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
     """One pool of connections to Redis: cache, throttles, mirror and pushes.
 
-    redis-py's own ten retries would cost an accepted job seconds when Redis is away, so they are off.
+    `budget_s` bounds each wait for Redis. redis-py's own ten retries would cost an accepted job seconds when Redis is away, so they are off.
     """
     options: dict[str, Any] = {
-        "SOCKET_TIMEOUT": BROKER_BUDGET_S,
-        "SOCKET_CONNECT_TIMEOUT": BROKER_BUDGET_S,
+        "SOCKET_TIMEOUT": budget_s,
+        "SOCKET_CONNECT_TIMEOUT": budget_s,
         "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
     }
     if env.redis_sentinels:
@@ -73,7 +70,7 @@ def cache(env: Environment, redis_url: str) -> dict[str, Any]:
         options["CLIENT_CLASS"] = "django_redis.client.SentinelClient"
         options["CONNECTION_FACTORY"] = "django_redis.pool.SentinelConnectionFactory"
         options["SENTINELS"] = _addresses(env.redis_sentinels)
-        options["SENTINEL_KWARGS"] = {"socket_timeout": BROKER_BUDGET_S}
+        options["SENTINEL_KWARGS"] = {"socket_timeout": budget_s}
     elif urlsplit(redis_url).scheme not in ("redis", "rediss", "unix"):
         raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}

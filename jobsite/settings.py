@@ -84,7 +84,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 IS_BROKER_EMBEDDED = _env.is_broker_embedded
 REDIS_URL = broker.url(DATA_DIR) if IS_BROKER_EMBEDDED else _env.redis_url
-CACHES = {"default": services.cache(_env, REDIS_URL)}
+_budget_s = environment.seconds(_jobs.get("JOBS_BROKER_BUDGET_S"), Conf.model_fields["broker_budget_s"].default)
+CACHES = {"default": services.cache(_env, REDIS_URL, _budget_s)}
 
 _queues = _jobs.get("JOBS_QUEUES", " ".join(Conf.model_fields["queues"].default)).replace(",", " ").split()
 RQ_QUEUES: dict[str, dict[str, Any]] = {name: {"USE_REDIS_CACHE": "default"} for name in _queues}

@@ -97,6 +97,17 @@ def test_a_relative_data_dir_counts_from_the_project(tmp_path):
     assert seen == str(ROOT / "var")
 
 
+def test_redis_may_cost_an_accepted_job_its_budget_and_no_retries(tmp_path):
+    options = "settings.CACHES['default']['OPTIONS']"
+    seen = read(
+        tmp_path,
+        f"{options}['SOCKET_TIMEOUT'], {options}['CONNECTION_POOL_KWARGS']['retry']._retries",
+        DEBUG="1",
+        JOBS_BROKER_BUDGET_S="0.5",
+    )
+    assert seen == "0.5 0"
+
+
 def test_every_queue_of_ours_is_a_queue_of_rq(tmp_path):
     assert read(tmp_path, "list(settings.RQ_QUEUES)", DEBUG="1", JOBS_QUEUES="fast, slow") == "['fast', 'slow']"
 
@@ -128,14 +139,14 @@ def test_sqlite_acknowledges_only_what_is_on_the_disk():
 
 
 def test_sentinels_are_asked_for_the_primary():
-    found = services.cache(environment(redis_sentinels="a:26379, b:26380", redis_sentinel_service="jobs"), "")
+    found = services.cache(environment(redis_sentinels="a:26379, b:26380", redis_sentinel_service="jobs"), "", 0.2)
     assert found["LOCATION"] == "redis://jobs/0"
     assert found["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
 
 
 def test_redis_py_options_of_the_url_are_kept():
     url = "rediss://cache/0?ssl_ca_certs=/etc/ca.pem"
-    assert services.cache(environment(redis_url=url), url)["LOCATION"] == url
+    assert services.cache(environment(redis_url=url), url, 0.2)["LOCATION"] == url
 
 
 @pytest.mark.parametrize(
