@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -20,8 +21,8 @@ from jobs.rows import Row, db_id
 from jobs.run import backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
 
-ROUNDS = 20
-"""How often rows that others have locked are looked for again."""
+ROUNDS, ROUND_S = 20, 0.05
+"""How often, and after how many seconds, rows that others have locked are looked for again."""
 
 Verdict = Callable[[Sequence[Row]], list[Ended]]
 """What is to become of the running jobs of a lease."""
@@ -80,6 +81,7 @@ def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) 
             )
             if cursor.fetchone() is None:
                 break
+        time.sleep(ROUND_S)
     return moved
 
 

@@ -159,18 +159,21 @@ class Housekeeper:
         return dead
 
     def _is_provably_dead(self, lease: Lease) -> bool:
-        """Whether we share a kernel and a PID namespace with the horse, and it is gone.
+        """Whether we share a kernel and a PID namespace with the horse, and it and its parent are gone.
 
-        The parent's death is the horse's too (PDEATHSIG), but what counts is the horse, once there is one.
+        While the parent lives the jobs are its own to move: it alone knows whether it killed the horse on
+        purpose, and whom that is to be charged to.
         """
         if not self._here.boot_id or (lease.boot_id, lease.pid_namespace) != (
             self._here.boot_id,
             self._here.pid_namespace,
         ):
             return False
-        if lease.horse_pid is not None and lease.horse_started is not None:
-            return not process.is_alive(lease.horse_pid, lease.horse_started)
-        return not process.is_alive(lease.parent_pid, lease.parent_started)
+        if process.is_alive(lease.parent_pid, lease.parent_started):
+            return False
+        if lease.horse_pid is None or lease.horse_started is None:
+            return True  # it dies with its parent (PDEATHSIG)
+        return not process.is_alive(lease.horse_pid, lease.horse_started)
 
     def _expire(self, dead: dict[uuid.UUID, str]) -> int:
         """End the dead leases, and those that are running jobs though they were revoked or never were."""
