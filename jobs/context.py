@@ -17,7 +17,7 @@ from jobs.errors import CancelRequested
 from jobs.interrupts import Slot
 from jobs.models.clock import parse
 from jobs.rows import Row
-from jobs.texts import clean_text
+from jobs.texts import clean_text, finite
 
 LINE_MAX = 8_192
 """Characters of one log line."""
@@ -118,8 +118,15 @@ class JobContext:
         return list(JobTag.objects.filter(job_id=self.id).order_by("id").values_list("tag", flat=True))
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        """Tell pollers how far it is; kept with the outcome. Costs nothing here: the worker sends the latest."""
-        self._progress = {"current": current, "total": total, "message": clean_text(str(message), 500)}
+        """Tell pollers how far it is; kept with the outcome. Costs nothing here: the worker sends the latest.
+
+        Raises ValueError (TypeError) for what is no finite number.
+        """
+        self._progress = {
+            "current": finite(current),
+            "total": None if total is None else finite(total),
+            "message": clean_text(str(message), 500),
+        }
         self._progress_number += 1
 
     def effect(
@@ -144,6 +151,12 @@ class JobContext:
         return enter(self.fence, self.slot, terms)
 
     # --- for the worker ---------------------------------------------------------------------------
+
+    def begin(self, token: object) -> None:
+        """The handler runs from here on. A cancel that came before interrupts it now."""
+        self.token = token
+        if self._cancelled.is_set():
+            self.slot.interrupt(token, CancelRequested)
 
     @property
     def latest_progress(self) -> tuple[int, dict[str, Any] | None]:

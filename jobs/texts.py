@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import traceback
 from typing import Any
 
 from pydantic import BaseModel
 
-from jobs.envelope import SURROGATE
+from jobs.conf import conf
+from jobs.envelope import INT64_MAX, INT64_MIN, SURROGATE, check_storable
+from jobs.errors import FieldError
 
 ERROR_TEXT_MAX = 16_384
 """Characters kept of a message with its traceback; its end says what happened."""
 
 MESSAGE_MAX = 2_000
+
+_SUSPICIOUS = re.compile(r"\\u0000|\d{19}")
+"""What may be NUL, or an integer beyond 64 bits: a cheap look before the thorough one."""
 
 
 class Unstorable(ValueError):
@@ -23,7 +30,7 @@ class Unstorable(ValueError):
 def to_json(document: Any, max_bytes: int) -> str:
     """JSON text of a document or a pydantic model.
 
-    Raises Unstorable: no JSON, NaN, NUL, a lone surrogate, too deep, too large.
+    Raises Unstorable: no JSON, NaN, NUL, a lone surrogate, an integer beyond 64 bits, too deep, too large.
     """
     if isinstance(document, BaseModel):
         document = document.model_dump(mode="json")
@@ -32,17 +39,28 @@ def to_json(document: Any, max_bytes: int) -> str:
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise Unstorable(f"it cannot be stored as JSON: {error}") from None
-    if "\\u0000" in text:
-        raise Unstorable("it cannot be stored: text must not hold NUL")
     if size > max_bytes:
         raise Unstorable(f"it has {size} bytes of JSON, at most {max_bytes} are kept")
+    if _SUSPICIOUS.search(text) or text.count("[") + text.count("{") > conf().json_max_depth:
+        errors: list[FieldError] = []
+        check_storable(json.loads(text), "", errors)
+        if errors:
+            raise Unstorable(f"it cannot be stored: {errors[0]['detail']} (at {errors[0]['pointer'] or 'its top'})")
     return text
+
+
+def finite(value: Any) -> int | float:
+    """A number that JSON, Redis and both databases hold. Raises ValueError or TypeError where there is none."""
+    number = value if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no finite number")
+    return number
 
 
 def clean_text(text: str, limit: int = ERROR_TEXT_MAX) -> str:
     """Text without what the databases refuse; of long text the end is kept."""
     text = SURROGATE.sub("\ufffd", text.replace("\x00", "\ufffd"))
-    return text if len(text) <= limit else "…" + text[-limit:]
+    return text if len(text) <= limit else "…" + text[1 - limit :]
 
 
 def error_texts(error: BaseException) -> tuple[str, str]:
