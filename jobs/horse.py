@@ -13,6 +13,7 @@ The busier it is the larger the groups; idle, a job costs one commit to start an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import queue as queues
@@ -110,15 +111,20 @@ class Horse:
             outcomes = self._collect()
             self._turn(outcomes)
             if self._is_over():
+                self._give_back()
                 return self.exit_code
 
     @property
     def free(self) -> int:
         """Handler threads with nothing to do."""
+        return self._room(0)
+
+    def _room(self, ended_count: int) -> int:
+        """Jobs that may be claimed once so many of those that run are over."""
         if self.is_draining or self.stopping.is_set():
             return 0
-        limit = self.concurrency - len(self.running)
-        return min(limit, self.max_jobs - self.claimed_count) if self.max_jobs else limit
+        room = self.concurrency - len(self.running) + ended_count
+        return min(room, self.max_jobs - self.claimed_count) if self.max_jobs else room
 
     def _collect(self) -> list[Outcome]:
         """Step 1: wait for something to do, then take all that is there."""
@@ -150,10 +156,7 @@ class Horse:
         return min(waits)
 
     def _turn(self, outcomes: list[Outcome]) -> None:
-        wanted = [self.in_hand.popleft() for _ in range(min(self.free + len(outcomes), len(self.in_hand)))]
-        if self.is_draining or self.stopping.is_set():
-            self.in_hand.extend(wanted)
-            wanted = []
+        wanted = [self.in_hand.popleft() for _ in range(min(self._room(len(outcomes)), len(self.in_hand)))]
         is_tick = time.monotonic() - self.last_tick >= TICK_S
         moved: list[Row] = []
         if outcomes or wanted or is_tick:
@@ -181,6 +184,15 @@ class Horse:
         if self.max_idle_s and not self.in_hand and time.monotonic() - self.idle_since > self.max_idle_s:
             self.is_draining = True
         return self.is_draining or self.stopping.is_set()
+
+    def _give_back(self) -> None:
+        """At the end: ids that were popped and not claimed. What is missed here is found as lost."""
+        while not self.inbox.empty():
+            message = self.inbox.get()
+            self.in_hand.extend(message if isinstance(message, list) else ())
+        if self.in_hand and self.fetcher is not None:
+            with contextlib.suppress(*queue.OUTAGE):
+                queue.run(queue.Turn(returns=list(self.in_hand)))
 
     # --- handler threads --------------------------------------------------------------------------
 
@@ -297,6 +309,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: dict[str, Any]) -> None:
     """The process, from its first step to its end."""
     process.die_with_parent(options["parent"])
+    process.allow_blocking_in_event_loops()
     horse = Horse(
         lease_id=options["lease"],
         worker=options["worker"],

@@ -38,6 +38,15 @@ def die_with_parent(expected_parent: int) -> None:
         os._exit(1)
 
 
+def allow_blocking_in_event_loops() -> None:
+    """Let an `async def` handler use effects and the ORM as they are.
+
+    Django refuses them inside a running event loop because they would block it for others. Here each
+    async handler has a thread, an event loop and a connection of its own: it blocks nobody but itself.
+    """
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+
+
 def _watch_parent(expected_parent: int) -> None:
     """The stand-in where the kernel does not help: looks twice a second."""
 
