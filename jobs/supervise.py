@@ -7,8 +7,10 @@ housekeeper may take its lease for dead; and only when it has been reaped are it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import queue as queues
 import signal
 import subprocess
 import sys
@@ -37,7 +39,10 @@ FENCE_SHARE, DEAD_MAN_SHARE = 11 / 15, 13 / 15
 """Shares of `lease_s` since the last renewal began: here the parent kills its horse, there the kernel both."""
 
 RESTART_S = (0.2, 5.0)
-"""Shortest and longest wait before a horse that crashed is followed by the next, in seconds."""
+"""Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
+
+STEADY_S = 5.0
+"""A horse that lived longer than this is followed at once, however it ended."""
 
 
 @dataclass(slots=True)
@@ -76,15 +81,18 @@ class Supervisor:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.stopping = threading.Event()
-        self.forced = threading.Event()
-        self.wake = threading.Event()
+        self.stop_wishes = 0
         self.kill_wish = ""
+        self.wake: queues.SimpleQueue[None] = queues.SimpleQueue()
+        """Reentrant, unlike an Event: a signal handler may put while this very thread waits."""
+
+        self.arming = threading.Lock()
         self.present: Incarnation | None = None
         self.dead_man = process.DeadMan()
 
     def run(self) -> int:
         """Horse after horse; the last one's exit code."""
-        wait_s = RESTART_S[0]
+        wait_s = 0.0
         while True:
             present = self._start()
             if present is None:
@@ -92,29 +100,41 @@ class Supervisor:
             began = time.monotonic()
             exit_code = self._watch(present)
             self._end(present, exit_code)
-            is_planned = exit_code in (0, RECYCLE) or present.killed
+            is_planned = exit_code in (0, RECYCLE) or bool(present.killed)
             if self.stopping.is_set() or exit_code == 0 or self.options.only is not None:
-                return exit_code
-            wait_s = RESTART_S[0] if is_planned or time.monotonic() - began > 30 else min(wait_s * 2, RESTART_S[1])
-            self.stopping.wait(wait_s)
+                return 0 if is_planned else exit_code
+            wait_s = 0.0 if is_planned or time.monotonic() - began > STEADY_S else max(RESTART_S[0], wait_s * 2)
+            self._nap(min(wait_s, RESTART_S[1]))
 
     def stop(self) -> None:
-        """Warm: take nothing new, wait for what runs up to the grace. The second time: at once."""
-        if self.stopping.is_set():
-            self.forced.set()
-        self.stopping.set()
-        self.wake.set()
+        """Warm: take nothing new, wait for what runs up to the grace. The second time: at once.
+
+        Called from a signal handler: takes no lock that the interrupted main thread may hold.
+        """
+        self.stop_wishes += 1
+        self.wake.put(None)
 
     def kill(self, why: str) -> None:
         """Kill the horse on purpose; its jobs are released, and the next horse follows."""
         self.kill_wish = why
-        self.wake.set()
+        self.wake.put(None)
+
+    def _nap(self, seconds: float) -> None:
+        """Wait, but not when there is something to heed."""
+        with contextlib.suppress(queues.Empty):
+            self.wake.get(timeout=seconds)
+        self._heed()
+
+    def _heed(self) -> None:
+        if self.stop_wishes:
+            self.stopping.set()
 
     # --- one incarnation --------------------------------------------------------------------------
 
     def _start(self) -> Incarnation | None:
         """Open a lease, arm the timer, start the horse; None when told to stop before the database answered."""
         options = self.options
+        self._heed()
         while not self.stopping.is_set():
             before = process.boottime()
             try:
@@ -125,10 +145,11 @@ class Supervisor:
             except (DatabaseError, InterfaceError) as error:
                 log.warning("waiting for the database: %s", _first_line(error))
                 connection.close()
-                self.stopping.wait(1.0)
+                self._nap(1.0)
                 continue
             present = Incarnation(lease_id, before)
             if not self._renewed_in_time(present):
+                self._heed()
                 continue
             self._arm(present)
             present.child = subprocess.Popen(
@@ -176,9 +197,10 @@ class Supervisor:
                 present.killed = reason
                 log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
                 self._kill_group(child.pid)
-            self.wake.wait(LOOK_S)
-            self.wake.clear()
-        present.is_over.set()
+            self._nap(LOOK_S)
+        with self.arming:
+            present.is_over.set()
+            self.dead_man.disarm()
         self._kill_group(child.pid)  # what it started
         return child.returncode
 
@@ -189,7 +211,7 @@ class Supervisor:
             return "its lease was revoked"
         if present.culprits:
             return "a job ran past its hard limit"
-        if self.forced.is_set() or (told_at and now - told_at > conf().stop_grace_s):
+        if self.stop_wishes > 1 or (told_at and now - told_at > conf().stop_grace_s):
             return "it did not stop in time"
         wish, self.kill_wish = self.kill_wish, ""
         return wish
@@ -201,8 +223,7 @@ class Supervisor:
             pass
 
     def _end(self, present: Incarnation, exit_code: int) -> None:
-        """The horse is gone: disarm the timer, revoke the lease, move its jobs; waits for the database."""
-        self.dead_man.disarm()
+        """The horse is gone: revoke the lease, move its jobs; waits for the database."""
         if present.culprits:
             verdict = leases.overdue(present.culprits)
         elif present.killed or exit_code in (0, RECYCLE):
@@ -221,6 +242,7 @@ class Supervisor:
             except (DatabaseError, InterfaceError) as error:
                 log.warning("waiting for the database to take back jobs: %s", _first_line(error))
                 connection.close()
+            self._heed()
             if self.stopping.is_set():
                 give_up = give_up or time.monotonic() + conf().stop_grace_s
                 if time.monotonic() > give_up:
@@ -251,8 +273,9 @@ class Supervisor:
         if leases.renew(present.lease_id):
             present.renewed = before
             is_late = process.boottime() - before > conf().lease_s * FENCE_SHARE  # then the fence falls anyway
-            if not is_late and not present.is_over.is_set():
-                self._arm(present)
+            with self.arming:
+                if not is_late and not present.is_over.is_set():
+                    self._arm(present)
         else:
             present.is_revoked = True
 
