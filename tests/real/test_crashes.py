@@ -1,0 +1,149 @@
+"""Processes that are killed: what ran in them runs again, soon and under one lease; effects are not repeated."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+
+import pytest
+
+from jobs.models import Effect, Event, Job, Lease
+from tests.real.watching import (
+    all_reached,
+    budgets,
+    echo,
+    horse_pid,
+    is_gone,
+    kill,
+    live_lease,
+    reached,
+    starts,
+    story,
+    submit,
+)
+from tests.support.eventually import eventually
+from tests.support.world import World
+
+
+def started_again(job_id: uuid.UUID, since: float, timeout_s: float = 30) -> float:
+    """Seconds from `since` until the second attempt was seen running."""
+    eventually(lambda: starts(job_id) == 2, timeout_s=timeout_s, every_s=0.01)
+    return time.monotonic() - since
+
+
+def test_after_a_kill_of_the_horse_its_job_runs_again_within_seconds(world: World) -> None:
+    world.worker()
+    job_id = echo(sleepSeconds=1)
+    reached(job_id, "running")
+    took_s = started_again(job_id, kill(horse_pid()))
+    print(f"\nhorse killed: run again after {took_s:.2f} s")
+    reached(job_id, "succeeded")
+    assert story(job_id) == ["submit", "start", "expire", "start", "succeed"]
+    assert budgets(job_id) == (2, 0, 1)
+    assert took_s < 5  # a start of Python and Django; 0.6 s on a quiet machine
+
+
+@pytest.mark.parametrize(
+    ("on_doubt", "status", "lines"), [("hold", "in_doubt", 1), ("skip", "succeeded", 1), ("repeat", "succeeded", 2)]
+)
+def test_a_kill_inside_an_effect_follows_its_policy(world: World, on_doubt: str, status: str, lines: int) -> None:
+    world.worker()
+    job_id = echo(effect="charge", effectSleepSeconds=2, onDoubt=on_doubt)
+    eventually(world.ledger, timeout_s=20)
+    kill(horse_pid())
+    assert reached(job_id, status, timeout_s=30).crashes == 1
+    assert len(world.ledger()) == lines
+    assert len({line[4] for line in world.ledger()}) == 1
+    assert Effect.objects.get().status == ("in_doubt" if on_doubt == "hold" else "done")
+
+
+def test_a_poison_job_is_failed_and_takes_no_innocent_with_it_twice(world: World) -> None:
+    world.worker()
+    innocents = [echo(sleepSeconds=1.5) for _ in range(9)]
+    all_reached(innocents, "running")
+    poison = echo(crashTimes=99)
+    job = reached(poison, "failed", timeout_s=40)
+    assert (job.error_code, budgets(poison)) == ("crashed", (3, 0, 3))
+    all_reached(innocents, "succeeded", timeout_s=40)
+    for innocent in innocents:
+        _, failures, crashes = budgets(innocent)
+        assert failures == 0
+        assert crashes <= 1
+
+
+def test_an_isolated_job_that_dies_is_charged_alone_and_the_horse_lives(world: World) -> None:
+    world.worker()
+    horse = horse_pid()
+    neighbour = echo(sleepSeconds=3)
+    job_id = submit("test-isolated", crashTimes=2)
+    job = reached(job_id, "succeeded")
+    assert (job.result["attempt"], job.crashes) == (3, 2)
+    reached(neighbour, "succeeded")
+    assert budgets(neighbour) == (1, 0, 0)
+    assert horse_pid() == horse
+
+
+def test_the_horse_dies_with_its_parent_and_so_does_what_is_isolated(world: World) -> None:
+    worker = world.worker()
+    plain, apart = echo(sleepSeconds=60), submit("test-isolated", seconds=60)
+    all_reached([plain, apart], "running")
+    horse = horse_pid()
+    inner = eventually(lambda: _descendants(horse))
+    worker.kill()
+    eventually(lambda: all(is_gone(pid) for pid in (horse, *inner)), timeout_s=2)
+
+
+def test_a_worker_killed_whole_is_repaired_by_another_one_within_two_seconds(world: World) -> None:
+    first = world.worker("--name", "first")
+    lease = live_lease("first")
+    world.worker("--name", "second")
+    ids = [echo(sleepSeconds=1) for _ in range(20)]
+    held = eventually(lambda: list(Job.objects.filter(lease=lease, status="running")))
+    os.kill(lease.horse_pid, signal.SIGKILL)
+    first.kill()
+    at = time.monotonic()
+    eventually(lambda: not Job.objects.filter(lease=lease, status="running").exists(), timeout_s=20)
+    took_s = time.monotonic() - at
+    print(f"\nworker killed whole: its jobs were queued again after {took_s:.2f} s")
+    assert took_s < 4  # at most one turn of housekeeping, each second; the rest is this machine's
+    all_reached(ids, "succeeded", timeout_s=40)
+    assert held
+    for job in held:
+        assert budgets(job.id)[2] == 1
+
+
+def test_a_horse_that_cannot_be_seen_is_taken_for_dead_after_its_lease(world: World) -> None:
+    short = {"JOBS_LEASE_S": "5", "JOBS_RENEW_S": "1"}  # instead of 15 and 3
+    first = world.worker("--name", "first", **short)
+    job_id = echo(sleepSeconds=1)
+    lease = live_lease("first")
+    reached(job_id, "running")
+    world.worker("--name", "stranger", PRETEND_STRANGER="1", **short)
+    first.kill()
+    at = time.monotonic()
+    took_s = started_again(job_id, at)
+    print(f"\nstranger, lease of 5 s: run again after {took_s:.2f} s")
+    assert took_s > 3
+    assert Lease.objects.get(pk=lease.pk).revoked_by == "stranger"
+    reached(job_id, "succeeded")
+    assert Event.objects.get(job_id=job_id, event="expire").actor == "housekeeping"
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes below a process, once there are two: the forkserver and what it forked."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        at = waiting.pop()
+        try:
+            tasks = os.listdir(f"/proc/{at}/task")
+        except OSError:
+            continue
+        for task in tasks:
+            with open(f"/proc/{at}/task/{task}/children") as file:
+                below = [int(word) for word in file.read().split()]
+            found += below
+            waiting += below
+    return found if len(found) >= 2 else []
