@@ -14,19 +14,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import models, transaction
+import orjson
+from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.conf import conf
 from jobs.documents import status_document
 from jobs.lifecycle import Status
 from jobs.models import Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
+from jobs.rows import db_id, values
 
-CHUNK = 200
-"""Rows a commit. A job brings about ten rows of other tables with it; on SQLite the commit holds the write lock."""
+CHUNK = 50
+"""Rows a commit. A job brings about ten rows of other tables with it, and on SQLite a commit holds the only
+write lock: 50 jobs take some 10 ms, which an accepting request hardly notices."""
 
-PAUSE_S = 0.02
-"""After each commit, for the writers that waited for it."""
+PAUSE_S = 0.03
+"""After each commit: SQLite's waiting writers look again after at most 25 ms in their first tenth of a second."""
 
 FAILED_KEPT_TIMES = 3
 LEASE_KEPT = dt.timedelta(days=1)
@@ -96,23 +99,30 @@ def _old_leases(now: dt.datetime) -> QuerySet[Lease]:
 
 
 def _prune_jobs(now: dt.datetime) -> int:
-    """One commit. The rows are locked and judged again, since somebody may run a finished job anew."""
+    """One commit. The rows are read before it and judged again under their locks: somebody may run a finished
+    job anew meanwhile."""
+    jobs = list(_old_jobs(now)[:CHUNK])
+    tombstones = {job.pk: orjson.dumps(tombstone(job)).decode() for job in jobs if job.key is not None}
     with transaction.atomic():
-        jobs = list(_old_jobs(now).select_for_update(skip_locked=True)[:CHUNK])
-        _leave_tombstones(jobs)
-        ids = [job.pk for job in jobs]
+        locked = _old_jobs(now).filter(pk__in=[job.pk for job in jobs]).select_for_update(skip_locked=True)
+        ids = list(locked.values_list("pk", flat=True))
+        _leave_tombstones({job_id: tombstones[job_id] for job_id in ids if job_id in tombstones})
         for model in (Event, Effect, LogLine, JobTag):
             _delete(model.objects.filter(job_id__in=ids))
         _delete(Job.objects.filter(pk__in=ids))
-    return len(jobs)
+    return len(ids)
 
 
-def _leave_tombstones(jobs: list[Job]) -> None:
-    documents: dict[uuid.UUID, dict[str, Any]] = {job.pk: tombstone(job) for job in jobs if job.key is not None}
-    keys = list(IdempotencyKey.objects.filter(job_id__in=documents))
-    for key in keys:
-        key.tombstone = documents[key.job_id]
-    IdempotencyKey.objects.bulk_update(keys, ["tombstone"])
+def _leave_tombstones(tombstones: dict[uuid.UUID, str]) -> None:
+    """One UPDATE for all keys: Django's bulk_update takes longer than everything else here."""
+    if not tombstones:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH v (vid, vdocument) AS ({values(('uuid', 'jsonb'), len(tombstones))})"
+            " UPDATE jobs_idempotencykey SET tombstone = v.vdocument FROM v WHERE job_id = v.vid",
+            [parameter for job_id, document in tombstones.items() for parameter in (db_id(job_id), document)],
+        )
 
 
 def tombstone(job: Job) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import orjson
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
+from django.db import ProgrammingError
 
 from jobs.errors import JobNotFound, JobsError, KeyReused
 from jobs.queue import OUTAGE
@@ -33,12 +34,14 @@ class JobsCommand(BaseCommand):
         except KeyReused as error:
             raise CommandError(_sentence(error), returncode=KEY_CONFLICT) from None
         except JobsError as error:
+            if isinstance(error.__cause__, DatabaseError):
+                raise CommandError(_database_sentence(error.__cause__), returncode=1) from None
             code = INVALID if 400 <= error.http_status < 500 else 1
             raise CommandError(_sentence(error), returncode=code) from None
         except ValidationError as error:
             raise CommandError(" ".join(_complaints(error)), returncode=INVALID) from None
         except DatabaseError as error:
-            raise CommandError(f"The database does not answer: {_first_line(error)}", returncode=1) from None
+            raise CommandError(_database_sentence(error), returncode=1) from None
         except OUTAGE as error:
             raise CommandError(f"Redis does not answer: {_first_line(error)}", returncode=1) from None
         except KeyboardInterrupt:
@@ -112,6 +115,13 @@ def _complaints(error: ValidationError) -> list[str]:
     if hasattr(error, "message_dict"):
         return [f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()]
     return list(error.messages)
+
+
+def _database_sentence(error: DatabaseError) -> str:
+    said = _first_line(error)
+    if "no such table" in said or (isinstance(error, ProgrammingError) and "does not exist" in said):
+        return "The database has not been set up: run `manage.py migrate`."
+    return f"The database does not answer: {said}"
 
 
 def _first_line(error: Exception) -> str:

@@ -137,3 +137,24 @@ def test_the_exit_code_is_the_process_s_own(world: World) -> None:
     code, log = world.run("enqueue_system_job", "echo", "--key", "k", "--payload", '{"value": 1}')
     assert code == 3
     assert log.startswith("CommandError: this idempotency key was first used at")
+
+
+def test_it_is_accepted_while_redis_is_away(world: World) -> None:
+    world.kill_broker()
+    code, log = world.run("enqueue_system_job", "echo", "--key", "k")
+    assert code == 0, log
+    assert Job.objects.get().status == "queued"
+
+
+def test_a_database_that_is_not_set_up_is_said_in_a_sentence(world: World, tmp_path: Path) -> None:
+    code, log = world.run("enqueue_system_job", "echo", DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    assert code == 1
+    assert log.endswith("CommandError: The database has not been set up: run `manage.py migrate`.\n")
+    assert "Traceback" not in log
+
+
+def test_a_database_that_is_away_is_said_in_a_sentence(world: World) -> None:
+    code, log = world.run("enqueue_system_job", "echo", DATABASE_URL="postgres://nobody@127.0.0.1:1/none")
+    assert code == 1
+    assert "Traceback" not in log
+    assert "CommandError: The database does not answer: connection" in log

@@ -36,10 +36,12 @@ class World:
         """Start `manage.py <arguments>`; keywords are further variables of its environment."""
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
+        log_path = logs / f"{len(self.processes)}-{arguments[0]}.log"
+        log_path.unlink(missing_ok=True)  # an earlier test's
         process = Process(
             list(arguments),
             self._environment(environment),
-            logs / f"{len(self.processes)}-{arguments[0]}.log",
+            log_path,
         )
         self.processes.append(process)
         return process
