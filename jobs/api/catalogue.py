@@ -216,7 +216,7 @@ def _series(start: dt.datetime, filters: dict[str, str]) -> list[dict[str, Any]]
         MinuteStat.objects.filter(minute__gte=start, **filters)
         .values("minute", "queue", "type", "outcome")
         .annotate(**{f"sum_{name}": Sum(name) for name in ("count", "wait_ms", "run_ms", *WAIT_COLUMNS, *RUN_COLUMNS)})
-        .order_by("-minute", "queue", "type", "outcome")[:MAX_ROWS]
+        .order_by("-minute", "-queue", "-type", "-outcome")[:MAX_ROWS]
     )
     return [
         {
