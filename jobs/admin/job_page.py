@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs import why
+from jobs import mirror, why
 from jobs.admin import life, show
 from jobs.admin.actions import Action, offered
 from jobs.admin.settling import SettleForm, may_settle
@@ -57,6 +57,7 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         "meaning": MEANING[status],
         "actions": offered(job, user),
         "waiting": _waiting(job) if status not in FINAL else None,
+        "progress": _progress(job),
         "facts": facts(job),
         "picture": life.picture(events, now),
         "attempts": life.attempts(events, now),
@@ -76,6 +77,14 @@ def context(job: Job, user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
 def _waiting(job: Job) -> dict[str, SafeString] | None:
     answer = why.waiting(job)
     return None if answer is None else {name: show.prose(answer[name]) for name in ("sentence", "nextStep")}
+
+
+def _progress(job: Job) -> Any:
+    """While an attempt runs its progress is in the mirror alone; it is stored with the outcome."""
+    if job.status != Status.RUNNING:
+        return job.progress
+    found = mirror.read_status(job.pk)
+    return job.progress if found is None else found[1]["progress"]
 
 
 def facts(job: Job) -> list[tuple[str, Any]]:

@@ -8,10 +8,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from jobs import schedules
+from jobs import mirror, queue, schedules
 from jobs.api import keys
 from jobs.lifecycle import MEANING, OPEN, Event, Status
 from jobs.models import Effect, IdempotencyKey, LogLine, MinuteStat, Schedule
+from jobs.rows import mirror_entry
 from tests.admin.pages import inline_parts, job_url, log_in, text
 from tests.support.factory import make_effect, make_job, make_lease
 
@@ -104,6 +105,15 @@ def test_the_picture_fills_its_width_with_one_phase_a_status_change(staff: Clien
     ]  # fmt: skip
     assert phases[0].x == 0
     assert phases[-1].x + phases[-1].width == pytest.approx(1000, abs=1)
+
+
+def test_the_progress_of_a_running_attempt_is_read_from_the_mirror(staff: Client) -> None:
+    job = make_job("running")
+    (row,) = mirror.rows_of([job.pk])
+    progress = {"current": 3, "total": 5, "message": "sending"}
+    entry = mirror_entry(row, 1, progress)
+    queue.run(queue.Turn(mirrors=[entry]))
+    assert "3 of 5 sending" in text(staff.get(job_url(job)))
 
 
 def test_a_long_payload_is_cut_with_a_way_to_see_all(staff: Client) -> None:
