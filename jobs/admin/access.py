@@ -146,9 +146,8 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             return self.gone(request, str(key_id))
         if request.method != "POST":
             label, consequence = VERBS[verb]
-            return self.page(
-                request, "apikey/confirm.html", f"{label} this key?", key=key, label=label, consequence=consequence
-            )
+            back_url, sentences = self.url("change", key_id), [f"{key.client}, jk_{key.prefix}_…: {consequence}."]
+            return self.confirm(request, label, back_url, title=f"{label} this key?", sentences=sentences)
         return self._rotate(request, key, user) if verb == "rotate" else self._revoke(request, key, user)
 
     def _rotate(self, request: HttpRequest, key: ApiKey, user: AbstractBaseUser) -> HttpResponse:

@@ -7,6 +7,7 @@ goes on from the last one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin, messages
@@ -53,6 +54,29 @@ class Admin(_ModelAdmin[M]):
         request.current_app = self.admin_site.name
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title}
         return TemplateResponse(request, f"admin/jobs/{template}", {**frame, **context}, status=status)
+
+    def confirm(
+        self,
+        request: HttpRequest,
+        yes: str,
+        back_url: str,
+        *,
+        title: str,
+        sentences: Sequence[str],
+        chosen: Sequence[models.Model] = (),
+        hidden: Sequence[tuple[str, Any]] = (),
+    ) -> TemplateResponse:
+        """The question before anything is changed; its form posts to the same address."""
+        return self.page(
+            request,
+            "confirm.html",
+            title,
+            yes=yes,
+            back_url=back_url,
+            sentences=sentences,
+            chosen=chosen,
+            hidden=hidden,
+        )
 
     def url(self, view: str, *args: Any) -> str:
         """The address of one of this model's pages."""

@@ -31,6 +31,11 @@ COUNT_MOST = 10_000
 
 PAUSE = "jobs.pause_queue"
 
+CONSEQUENCES = {
+    "pause": "No worker takes jobs from it until it is resumed. Jobs are still accepted into it, and what runs goes on.",
+    "resume": "Workers take jobs from it again.",
+}
+
 
 def count_up_to(rows: QuerySet[Any], most: int = COUNT_MOST) -> tuple[int, bool]:
     """How many rows there are, and whether there are more than were counted."""
@@ -109,19 +114,20 @@ class QueueAdmin(ReadOnlyAdmin[QueueState]):
         self.require_view(request)
         if not request.user.has_perm(PAUSE) or not isinstance(request.user, AbstractBaseUser):
             raise PermissionDenied(f"the permission {PAUSE} is needed")
-        if verb not in ("pause", "resume") or name not in conf().queues:
+        if verb not in CONSEQUENCES or name not in conf().queues:
             return self.gone(request, name)
         if request.method != "POST":
-            return self.page(
-                request, "queuestate/confirm.html", f"{verb.capitalize()} the queue {name}?", name=name, verb=verb
+            sentences = [CONSEQUENCES[verb]]
+            back_url = self.url("changelist")
+            return self.confirm(
+                request, verb, back_url, title=f"{verb.capitalize()} the queue {name}?", sentences=sentences
             )
         try:
             self._brake(name, verb, request.user)
         except UnknownQueue as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            what = "Nothing new starts from it." if verb == "pause" else "Its jobs start again."
-            self.message_user(request, f"The queue {name} is {verb}d. {what}", messages.SUCCESS)
+            self.message_user(request, f"The queue {name} is {verb}d. {CONSEQUENCES[verb]}", messages.SUCCESS)
         return HttpResponseRedirect(self.url("changelist"))
 
     def _brake(self, name: str, verb: str, user: AbstractBaseUser) -> None:

@@ -114,14 +114,14 @@ def facts(job: Job) -> list[tuple[str, Any]]:
 def attempt_words(job: Job) -> str:
     """`2 (1 failure of 5)`, `3 (1 failure of 5, 1 crash of 3)`, `1`."""
     spent = [
-        f"{count} {word}{'' if count == 1 else 's'} of {allowed}"
-        for count, word, allowed in (
-            (job.failures, "failure", job.failures_allowed),
-            (job.crashes, "crash", job.crashes_allowed),
+        f"{count} {one if count == 1 else many} of {allowed}"
+        for count, one, many, allowed in (
+            (job.failures, "failure", "failures", job.failures_allowed),
+            (job.crashes, "crash", "crashes", job.crashes_allowed),
         )
         if count
     ]
-    return f"{job.attempt} ({', '.join(spent)})".replace("crashs", "crashes") if spent else str(job.attempt)
+    return f"{job.attempt} ({', '.join(spent)})" if spent else str(job.attempt)
 
 
 def denied(action: Action) -> PermissionDenied:

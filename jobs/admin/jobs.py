@@ -124,10 +124,10 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         if request.method == "POST":
             self._tell(request, [act(action, job_id, _operator(request))])
             return HttpResponseRedirect(back)
-        return self.page(
-            request, "job/confirm.html", f"{action.ask}?", action=action, jobs=[job], back_url=back, is_bulk=False,
-            consequences=action.consequences([job.status]),
-        )  # fmt: skip
+        sentences = action.consequences([job.status]) or [
+            "Its present status does not allow that: nothing would change."
+        ]
+        return self.confirm(request, action.label, back, title=f"{action.ask}?", sentences=sentences, chosen=[job])
 
     def require_action(self, request: HttpRequest, action: Action) -> None:
         if not may(request.user, action):
@@ -150,11 +150,22 @@ class JobAdmin(ReadOnlyAdmin[Job]):
         if request.POST.get("confirmed"):
             self._tell(request, [act(action, job.pk, _operator(request)) for job in jobs])
             return None
-        return self.page(
-            request, "job/confirm.html", f"{action.ask}?",
-            action=action, jobs=jobs, back_url=request.get_full_path(), is_bulk=True,
-            consequences=action.consequences(job.status for job in jobs), checkbox_name=ACTION_CHECKBOX_NAME, action_name=f"{action.name}_jobs",
-        )  # fmt: skip
+        return self.confirm(
+            request,
+            action.label,
+            request.get_full_path(),
+            title=f"{action.ask}?",
+            sentences=[
+                *action.consequences(job.status for job in jobs),
+                f"{len(jobs)} jobs. Those whose status does not allow it are left as they are.",
+            ],
+            chosen=jobs,
+            hidden=[
+                *((ACTION_CHECKBOX_NAME, job.pk) for job in jobs),
+                ("action", f"{action.name}_jobs"),
+                ("confirmed", "yes"),
+            ],
+        )
 
     def _tell(self, request: HttpRequest, outcomes: list[Outcome]) -> None:
         if len(outcomes) > 1:

@@ -30,7 +30,7 @@ PERMISSIONS = {"run": "jobs.run_schedule", "pause": "jobs.change_schedule", "res
 
 VERBS = {
     "run": ("Run now", "creates a job at once, whatever the schedule's policies say"),
-    "pause": ("Pause", "no more jobs are created until it is resumed"),
+    "pause": ("Pause", "creates no more jobs until it is resumed"),
     "resume": ("Resume", "goes on from the present; slots of the pause are not made up for"),
 }
 
@@ -148,8 +148,12 @@ class ScheduleAdmin(Admin[Schedule]):
             self._do_all(request, verb, [schedule])
             return HttpResponseRedirect(self.url("change", schedule_id))
         label, consequence = VERBS[verb]
-        return self.page(
-            request, "schedule/confirm.html", f"{label}?", schedule=schedule, label=label, consequence=consequence
+        return self.confirm(
+            request,
+            label,
+            self.url("change", schedule_id),
+            title=f"{label}: {schedule.name}?",
+            sentences=[f"{schedule.name} ({schedule.type}) {consequence}."],
         )
 
     def _do_all(self, request: HttpRequest, verb: str, rows: QuerySet[Schedule] | list[Schedule]) -> None:
