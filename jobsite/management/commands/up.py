@@ -77,7 +77,7 @@ class Command(BaseCommand):
     def run(self, supervisor: Supervisor, host: str, port: int, only: Sequence[str], *, is_reloading: bool) -> None:
         password, key = development.admin_password(), development.api_key()
         stopped = threading.Event()
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: supervisor.stop())
         base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104 - only compared
         threading.Thread(
