@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs import queue
+from jobs.conf import conf
 from jobs.documents import isotime
 from jobs.lifecycle import Status
 from jobs.models import Effect, Housekeeping, Job, Lease, QueueState, clock
@@ -79,13 +80,19 @@ def _queued(job: Job) -> Answer:
             "Resume the queue.",
         )
     leases = [lease for lease in Lease.objects.filter(revoked_at__isnull=True) if job.queue in lease.queues]
-    if not leases:
-        return _answer(
-            "no-worker",
-            f"No worker serves the queue {job.queue}.",
-            f"Start one: `manage.py rqworker {job.queue}`.",
-        )
-    return _broker_in_the_way() or _busy_or_behind(job, leases)
+    heard_after = clock.now() - dt.timedelta(seconds=conf().lease_s)
+    live = [lease for lease in leases if lease.renewed_at > heard_after]
+    if not live:
+        return _no_worker(job, leases)
+    return _broker_in_the_way() or _busy_or_behind(job, live)
+
+
+def _no_worker(job: Job, silent: Sequence[Lease]) -> Answer:
+    said = f"No worker serves the queue {job.queue}"
+    if silent:
+        latest = max(silent, key=lambda lease: lease.renewed_at)
+        said += f"; {latest.worker} did, but has been silent since {isotime(latest.renewed_at)}"
+    return _answer("no-worker", f"{said}.", f"Start one: `manage.py rqworker {job.queue}`.")
 
 
 def _broker_in_the_way() -> Answer | None:

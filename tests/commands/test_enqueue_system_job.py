@@ -131,9 +131,9 @@ def test_waiting_ends_with_the_job(payload: str, code: int, status: str) -> None
 
 
 def test_the_exit_code_is_the_process_s_own(world: World) -> None:
-    code, log = world.run("enqueue_system_job", "echo", "--key", "k", "--json")
-    assert code == 0
-    assert json.loads(log)["status"] == "queued"
+    ran = world.ask("enqueue_system_job", "echo", "--key", "k", "--json")
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["status"] == "queued"
     code, log = world.run("enqueue_system_job", "echo", "--key", "k", "--payload", '{"value": 1}')
     assert code == 3
     assert log.startswith("CommandError: this idempotency key was first used at")

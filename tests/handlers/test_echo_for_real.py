@@ -72,7 +72,12 @@ def test_a_stop_releases_a_sleeping_job_and_charges_nothing(world: World) -> Non
 def test_a_kill_inside_an_effect_leaves_one_line_and_a_doubt(world: World) -> None:
     worker = world.worker()
     job_id = submit(effect="charge", effectSleepSeconds=30)
-    eventually(world.ledger, timeout_s=20)
+
+    def has_begun() -> bool:
+        assert world.ledger(), worker.log
+        return True
+
+    eventually(has_begun, timeout_s=20)
     worker.kill()
     world.worker()
     reached(job_id, "in_doubt")

@@ -82,6 +82,14 @@ def test_no_worker_on_that_queue() -> None:
     assert "rqworker default" in said["nextStep"]
 
 
+def test_a_worker_that_is_silent_counts_as_none() -> None:
+    worker("default")
+    Lease.objects.update(renewed_at=NOW - dt.timedelta(minutes=1))
+    said = answer(submit())
+    assert said["code"] == "no-worker"
+    assert "w1 did, but has been silent since 20" in said["sentence"]
+
+
 def test_all_handler_threads_held_by_which_jobs_since_when() -> None:
     lease = worker("default")
     first, second, waiting = submit(), submit(), submit()
