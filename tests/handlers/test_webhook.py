@@ -6,9 +6,13 @@ import base64
 import hashlib
 import hmac
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +20,7 @@ import pytest
 import jobs
 from jobs.errors import InvalidPayload
 from jobs.handlers import outbound, webhook
-from jobs.models import Effect, Event
+from jobs.models import Effect, Event, Job
 from tests.handlers.attempts import attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,6 +83,17 @@ def test_a_callback_is_signed_by_the_standard(receiver: Receiver) -> None:
     assert json.loads(body)["data"] == {"id": "1"}
 
 
+def test_a_finished_job_calls_back_with_its_status_document(receiver: Receiver) -> None:
+    job = attempt(jobs.submit("echo", {"value": 7}, callback_url=receiver.url).id)
+    callback = Job.objects.get(type="webhook")
+    assert (callback.client, callback.source) == ("system:callback", "callback")
+    assert attempt(callback.id).status == "succeeded"
+    ((_, body),) = receiver.got
+    told = json.loads(body)
+    assert told["type"] == "job.succeeded"
+    assert (told["data"]["id"], told["data"]["result"]) == (str(job.id), {"value": 7, "attempt": 1})
+
+
 def test_a_repeated_delivery_keeps_its_id_and_its_body(receiver: Receiver) -> None:
     receiver.status = 500
     job = attempt(submit(receiver.url))
@@ -88,6 +103,38 @@ def test_a_repeated_delivery_keeps_its_id_and_its_body(receiver: Receiver) -> No
     (first, first_body), (second, second_body) = receiver.got
     assert first["webhook-id"] == second["webhook-id"]
     assert first_body == second_body
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Self-signed, for localhost; certificate and key in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", path.with_suffix(".key"), "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + path.with_suffix(".key").read_bytes())
+    return path
+
+
+def test_tls_is_spoken_for_the_name_and_a_certificate_of_nobody_is_refused(
+    receiver: Receiver, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+    url = f"https://localhost:{receiver.server_port}/"
+    job = attempt(submit(url))
+    assert (job.status, job.error_code) == ("scheduled", "SSLCertVerificationError")
+    assert Effect.objects.get().status == "not_done"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert attempt(job.id).status == "succeeded"
+    ((headers, _),) = receiver.got
+    assert headers["host"] == f"localhost:{receiver.server_port}"
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])
