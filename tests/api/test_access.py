@@ -19,6 +19,7 @@ from tests.api.transports import Api
 from tests.support.world import World
 
 ECHO = {"type": "echo"}
+MISSING = "01a210d8-37fc-7055-a8c8-5cf29c2f7cf1"
 
 
 def views() -> list[tuple[str, str, str]]:
@@ -26,7 +27,7 @@ def views() -> list[tuple[str, str, str]]:
     found = []
     for pattern in urlpatterns:
         assert isinstance(pattern, URLPattern)
-        path = str(pattern.pattern).replace("<str:id>", str(uuid.uuid4()))
+        path = str(pattern.pattern).replace("<str:id>", MISSING)
         path = path.replace("<str:type>", "echo").replace("<str:name>", "low")
         scopes: dict[str, str] = getattr(pattern.callback.view_class, "scopes", {})  # type: ignore[attr-defined]
         found += [(method, f"/api/{path}", scope) for method, scope in scopes.items()]

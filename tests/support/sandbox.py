@@ -58,7 +58,10 @@ def test_database() -> dict[str, Any]:
 
 
 def children_environment() -> dict[str, str]:
-    """The same for processes that work on the test database, as pytest-django made it."""
+    """The same for processes that work on the test database, under the name that pytest-django gave it."""
+    from django.db import connection
+
+    name = connection.settings_dict["NAME"]
     if chosen_database() == "postgres":
-        return {"DATABASE_URL": postgres.server(folder()).url("jobs_test")}
-    return {"DATABASE_URL": f"sqlite:///{folder() / 'test.sqlite3'}"}
+        return {"DATABASE_URL": postgres.server(folder()).url(name)}
+    return {"DATABASE_URL": f"sqlite:///{name}"}
