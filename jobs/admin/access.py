@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import show
 from jobs.admin.actions import record
-from jobs.admin.base import ReadOnlyAdmin
+from jobs.admin.base import PagedAdmin
 from jobs.admin.filters import RevokedFilter
 from jobs.api import keys
 from jobs.models import ApiKey
@@ -47,7 +47,7 @@ class NewKeyForm(forms.Form):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
+class ApiKeyAdmin(PagedAdmin[ApiKey]):
     list_display = (
         "client", "prefix", "shown_state", "shown_scopes", "shown_created", "shown_expires", "shown_used", "is_unlimited",
     )  # fmt: skip
@@ -112,17 +112,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     def _shown_once(self, request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
         return self.page(request, "apikey/secret.html", f"The new key of {key.client}", key=key, secret=text)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        self.require_view(request)
-        key = self.object_or_none(request, object_id)
-        if key is None:
-            return self.gone(request, object_id)
+    def row_page(self, request: HttpRequest, key: ApiKey) -> HttpResponse:
         facts = [
             ("Client", key.client),
             ("Begins with", f"jk_{key.prefix}_"),
@@ -141,7 +131,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     def verb_view(self, request: HttpRequest, key_id: int, verb: str) -> HttpResponse:
         """GET asks, POST does it; rotating answers with the new secret."""
         user = _require(request, CHANGE)
-        key = self.object_or_none(request, str(key_id))
+        key = self.row_or_none(request, key_id)
         if key is None or verb not in VERBS:
             return self.gone(request, str(key_id))
         if request.method != "POST":

@@ -47,13 +47,11 @@ class Admin(_ModelAdmin[M]):
         filters: Any = self.list_filter
         return lookup in {f"{one}__exact" if isinstance(one, str) else one.parameter_name for one in filters}
 
-    def page(
-        self, request: HttpRequest, template: str, title: str, *, status: int = 200, **context: Any
-    ) -> TemplateResponse:
+    def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
         """One of our templates, with what Django's admin templates need around it."""
         request.current_app = self.admin_site.name
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, "title": title}
-        return TemplateResponse(request, f"admin/jobs/{template}", {**frame, **context}, status=status)
+        return TemplateResponse(request, f"admin/jobs/{template}", {**frame, **context})
 
     def confirm(
         self,
@@ -82,9 +80,13 @@ class Admin(_ModelAdmin[M]):
         """The address of one of this model's pages."""
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}", args=args)
 
-    def object_or_none(self, request: HttpRequest, object_id: str) -> M | None:
+    def rows(self, request: HttpRequest) -> models.QuerySet[M]:
+        """What a page is made from; the list may leave columns out that the page needs."""
+        return self.get_queryset(request)
+
+    def row_or_none(self, request: HttpRequest, object_id: object) -> M | None:
         try:
-            return self.get_queryset(request).filter(pk=object_id).first()
+            return self.rows(request).filter(pk=object_id).first()
         except (ValueError, ValidationError):
             return None
 
@@ -110,6 +112,24 @@ class ReadOnlyAdmin(Admin[M]):
     def require_view(self, request: HttpRequest, obj: M | None = None) -> None:
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
+
+
+class PagedAdmin(ReadOnlyAdmin[M]):
+    """Rows that have a page of ours instead of Django's form."""
+
+    def row_page(self, request: HttpRequest, row: M) -> HttpResponse:
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        self.require_view(request)
+        row = self.row_or_none(request, object_id)
+        return self.gone(request, object_id) if row is None else self.row_page(request, row)
 
 
 class PlainList(ChangeList):

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin import search, show
-from jobs.admin.base import KeysetList, ReadOnlyAdmin
+from jobs.admin.base import KeysetList, PagedAdmin
 from jobs.admin.filters import EffectStatusFilter
 from jobs.admin.settling import PERMISSIONS, SettleForm, may_settle, settle
 from jobs.errors import JobsError
@@ -26,7 +26,7 @@ def job_link(job_id: object, text: str = "") -> SafeString:
 
 
 @admin.register(Effect)
-class EffectAdmin(ReadOnlyAdmin[Effect]):
+class EffectAdmin(PagedAdmin[Effect]):
     list_display = ("name", "shown_status", "shown_job", "on_doubt", "attempt", "shown_reserved", "settled_by")
     list_filter = (EffectStatusFilter, "on_doubt")
     search_fields = ("job__pk",)
@@ -63,23 +63,13 @@ class EffectAdmin(ReadOnlyAdmin[Effect]):
         page = self.admin_site.admin_view
         return [path("<int:effect_id>/settle/", page(self.settle_view), name="jobs_effect_settle"), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        self.require_view(request)
-        effect = self.object_or_none(request, object_id)
-        if effect is None:
-            return self.gone(request, object_id)
+    def row_page(self, request: HttpRequest, effect: Effect) -> HttpResponse:
         return self._page(request, effect, SettleForm() if self._is_open_to(request, effect) else None)
 
     def settle_view(self, request: HttpRequest, effect_id: int) -> HttpResponse:
         """POST settles and goes on to the job; GET is the effect's page with the form."""
         self.require_view(request)
-        effect = self.object_or_none(request, str(effect_id))
+        effect = self.row_or_none(request, effect_id)
         if effect is None:
             return self.gone(request, str(effect_id))
         if not may_settle(request.user) or not isinstance(request.user, AbstractBaseUser):

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from jobs import operate
 from jobs.admin import show
 from jobs.admin.actions import record
-from jobs.admin.base import ReadOnlyAdmin
+from jobs.admin.base import PagedAdmin
 from jobs.admin.filters import RevokedFilter
 from jobs.conf import conf
 from jobs.errors import UnknownQueue
@@ -85,7 +85,7 @@ def queues() -> list[Queue]:
 
 
 @admin.register(QueueState)
-class QueueAdmin(ReadOnlyAdmin[QueueState]):
+class QueueAdmin(PagedAdmin[QueueState]):
     """A queue without a row is not paused, so the list is made from the settings, not from the rows."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -100,13 +100,7 @@ class QueueAdmin(ReadOnlyAdmin[QueueState]):
         may_pause = request.user.has_perm(PAUSE)
         return self.page(request, "queuestate/page.html", "Queues", queues=queues(), may_pause=may_pause)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def row_page(self, request: HttpRequest, state: QueueState) -> HttpResponse:
         return HttpResponseRedirect(self.url("changelist"))
 
     def brake_view(self, request: HttpRequest, name: str, verb: str) -> HttpResponse:
@@ -138,22 +132,12 @@ class QueueAdmin(ReadOnlyAdmin[QueueState]):
 
 
 @admin.register(Lease)
-class WorkerAdmin(ReadOnlyAdmin[Lease]):
+class WorkerAdmin(PagedAdmin[Lease]):
     list_display = ("worker", "kind", "shown_queues", "concurrency", "shown_process", "shown_state", "shown_renewed")
     list_filter = (RevokedFilter, "kind")
     sortable_by = ()
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        self.require_view(request)
-        lease = self.object_or_none(request, object_id)
-        if lease is None:
-            return self.gone(request, object_id)
+    def row_page(self, request: HttpRequest, lease: Lease) -> HttpResponse:
         running = Job.objects.filter(lease=lease, status=Status.RUNNING).order_by("started_at")
         facts = [
             ("State", self.shown_state(lease)),

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import job_page, search, show
 from jobs.admin.actions import ACTIONS, Action, Outcome, act, may
-from jobs.admin.base import KeysetList, ReadOnlyAdmin
+from jobs.admin.base import KeysetList, PagedAdmin
 from jobs.admin.filters import ClientFilter, CreatedFilter, QueueFilter, SourceFilter, StatusFilter, TypeFilter
 from jobs.lifecycle import MEANING, Status
 from jobs.models import Job
@@ -32,7 +32,7 @@ OUTCOMES_SHOWN = 5
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin[Job]):
+class JobAdmin(PagedAdmin[Job]):
     list_display = (
         "shown_id", "shown_status", "type", "queue", "shown_attempt", "shown_wait", "shown_run", "shown_created",
         "client", "shown_key",
@@ -96,27 +96,17 @@ class JobAdmin(ReadOnlyAdmin[Job]):
             *super().get_urls(),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        self.require_view(request)
-        try:
-            job = Job.objects.filter(pk=uuid.UUID(object_id)).select_related("lease").first()
-        except ValueError:
-            job = None
-        if job is None:
-            return self.gone(request, object_id)
-        return self.page(request, "job/page.html", f"{job.type}", **job_page.context(job, request.user))
+    def rows(self, request: HttpRequest) -> QuerySet[Job]:
+        return Job.objects.select_related("lease")
+
+    def row_page(self, request: HttpRequest, job: Job) -> HttpResponse:
+        return self.page(request, "job/page.html", job.type, **job_page.context(job, request.user))
 
     def action_view(self, request: HttpRequest, job_id: uuid.UUID, name: str) -> HttpResponse:
         """GET asks for confirmation, POST does it."""
         self.require_view(request)
         action = ACTIONS.get(name)
-        job = self.get_queryset(request).filter(pk=job_id).first()
+        job = self.row_or_none(request, job_id)
         if job is None or action is None:
             return self.gone(request, str(job_id))
         self.require_action(request, action)

@@ -129,7 +129,7 @@ class ScheduleAdmin(Admin[Schedule]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        schedule = self.object_or_none(request, object_id)
+        schedule = self.row_or_none(request, object_id)
         verbs = [
             (verb, label)
             for verb, (label, _) in VERBS.items()
@@ -139,7 +139,7 @@ class ScheduleAdmin(Admin[Schedule]):
 
     def verb_view(self, request: HttpRequest, schedule_id: int, verb: str) -> HttpResponse:
         """GET asks, POST does it."""
-        schedule = self.object_or_none(request, str(schedule_id))
+        schedule = self.row_or_none(request, schedule_id)
         if schedule is None or verb not in VERBS:
             return self.gone(request, str(schedule_id))
         if not self.has_view_permission(request, schedule) or not self.may(request, verb):
