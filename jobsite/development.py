@@ -14,6 +14,11 @@ from jobsite.environment import private_file
 
 ADMIN = "admin"
 DEV_CLIENT = "dev"
+WELCOME = {
+    "type": "welcome-email",
+    "payload": {"email": "ada@example.com", "name": "Ada", "message": "Hello!"},
+    "idempotencyKey": "welcome-ada",
+}
 
 
 def admin_password() -> Path:
@@ -35,18 +40,15 @@ def api_key() -> Path:
     return private_file(path, secret + "\n")
 
 
-def welcome_curl(base_url: str, key_path: Path) -> str:
-    """A command to paste: the first job."""
-    body = json.dumps(
-        {
-            "type": "welcome-email",
-            "payload": {"email": "ada@example.com", "name": "Ada", "message": "Hello!"},
-            "idempotencyKey": "welcome-ada",
-        }
-    )
-    return (
-        f"curl -i {base_url}/api/jobs \\\n"
-        f'    -H "Authorization: Bearer $(cat {key_path})" \\\n'
-        f"    -H 'Content-Type: application/json' \\\n"
-        f"    -d '{body}'"
-    )
+def introduction(url: str) -> list[str]:
+    """How to log in, how to call, and a command to paste for the first job; makes what is missing for it."""
+    password, key = admin_password(), api_key()
+    return [
+        f"admin   {url}/admin/  user {ADMIN}, password {password.read_text().strip()}  ({password})",
+        f"API key {key.read_text().strip()}  ({key})",
+        "a first job:",
+        f"curl -i {url}/api/jobs \\",
+        f'    -H "Authorization: Bearer $(cat {key})" \\',
+        "    -H 'Content-Type: application/json' \\",
+        f"    -d '{json.dumps(WELCOME)}'",
+    ]

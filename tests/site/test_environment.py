@@ -81,6 +81,13 @@ def test_a_wrong_setting_is_named_without_a_traceback(tmp_path, name, value, wor
     assert "Traceback" not in done.stderr
 
 
+def test_a_database_that_is_away_is_one_sentence(tmp_path):
+    done = manage(tmp_path, "migrate", DEBUG="1", DATABASE_URL="postgres://nobody@127.0.0.1:1/jobs")
+    assert done.returncode == 1
+    assert "doctor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     file = "DEBUG=1\nJOBS_CONCURRENCY=3\nJOBS_TIMEOUT_S=77\n"
     seen = read(

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +23,8 @@ from jobsite.supervisor import Child, Printer, Supervisor, manage
 PARTS = ("api", "worker", "scheduler")
 READY_TIMEOUT_S = 60
 NAME = "up"
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - addresses to compare with, not to listen on
 
 
 class Command(BaseCommand):
@@ -43,15 +46,17 @@ class Command(BaseCommand):
         children = _children(only, host, port, workers)
         self.say = Printer(self.stdout, [NAME, *(child.name for child in children)])
         _require_free(host, port, only)
+        # Said to the children alone: this process runs no jobs.
+        environment = {**os.environ, "JOBS_DEMO": "0" if options["no_demo"] else "1"}
+        supervisor = Supervisor(children, environment, self.say)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda *_: supervisor.stop())
         started_broker = self.start_broker()
         try:
             self.say(NAME, "bringing the database up to date")
             call_command("migrate", interactive=False, verbosity=0)
-            # Said to the children alone: this process runs no jobs.
-            environment = {**os.environ, "JOBS_DEMO": "0" if options["no_demo"] else "1"}
-            self.run(
-                Supervisor(children, environment, self.say), host, port, only, is_reloading=not options["no_reload"]
-            )
+            url = f"http://{LOOPBACK if host in EVERYWHERE else host}:{port}" if "api" in only else None
+            self.run(supervisor, url, only, is_reloading=not options["no_reload"])
         finally:
             if started_broker:
                 self.stop_broker()
@@ -74,39 +79,27 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.say(NAME, "the broker is stopped")
 
-    def run(self, supervisor: Supervisor, host: str, port: int, only: Sequence[str], *, is_reloading: bool) -> None:
-        password, key = development.admin_password(), development.api_key()
+    def run(self, supervisor: Supervisor, url: str | None, only: Sequence[str], *, is_reloading: bool) -> None:
+        """Until told to stop. What happens beside the children runs in threads that only report."""
         stopped = threading.Event()
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, lambda *_: supervisor.stop())
-        base_url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104 - only compared
-        threading.Thread(
-            target=self.announce,
-            args=(base_url, only, stopped, [
-                f"admin   {base_url}/admin/  user {development.ADMIN}, password {password.read_text().strip()}  ({password})",
-                f"API key {key.read_text().strip()}  ({key})",
-                "a first job:",
-                *development.welcome_curl(base_url, key).splitlines(),
-            ]),
-            daemon=True,
-        ).start()  # fmt: skip
+        lines = development.introduction(url) if url else []
+        threading.Thread(target=self.announce, args=(url, lines, only, stopped), daemon=True).start()
         if is_reloading:
-            say = lambda line: self.say(NAME, line)  # noqa: E731
-            threading.Thread(target=reloading.follow, args=(supervisor.restart, say, stopped), daemon=True).start()
+            told = (supervisor.restart, partial(self.say, NAME), stopped)
+            threading.Thread(target=reloading.follow, args=told, daemon=True).start()
         try:
             supervisor.run()
         finally:
             stopped.set()
 
-    def announce(self, base_url: str, only: Sequence[str], stopped: threading.Event, lines: list[str]) -> None:
+    def announce(self, url: str | None, lines: list[str], only: Sequence[str], stopped: threading.Event) -> None:
         """Say how to use it, and `ready` once it can be used."""
-        if "api" in only and not _becomes_ready(f"{base_url}/health/ready", stopped):
+        if url and not _becomes_ready(f"{url}/health/ready", stopped):
             if not stopped.is_set():
                 self.say(NAME, f"the API is not ready after {READY_TIMEOUT_S} s; see its lines above")
             return
-        for line in lines if "api" in only else ():
+        for line in (*lines, f"ready: {', '.join(only)}. Ctrl-C stops everything."):
             self.say(NAME, line)
-        self.say(NAME, f"ready: {', '.join(only)}. Ctrl-C stops everything.")
 
 
 def _parts(text: str) -> tuple[str, ...]:
