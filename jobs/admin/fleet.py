@@ -43,6 +43,12 @@ def count_up_to(rows: QuerySet[Any], most: int = COUNT_MOST) -> tuple[int, bool]
     return min(found, most), found > most
 
 
+def live_leases() -> QuerySet[Lease]:
+    """Leases that were renewed lately. One that is silent longer may be revoked at any moment."""
+    heard_after = timezone.now() - dt.timedelta(seconds=conf().lease_s)
+    return Lease.objects.filter(revoked_at__isnull=True, renewed_at__gt=heard_after)
+
+
 @dataclass(frozen=True)
 class Queue:
     """One queue as its page shows it."""
@@ -74,7 +80,7 @@ def queues() -> list[Queue]:
     """All queues, in order of urgency; two short queries each, besides three for all."""
     states = {state.name: state for state in QueueState.objects.all()}
     running = list(Job.objects.filter(status=Status.RUNNING).values_list("queue", flat=True)[:COUNT_MOST])
-    served = list(Lease.objects.filter(revoked_at__isnull=True).values_list("queues", flat=True))
+    served = list(live_leases().values_list("queues", flat=True))
     found: list[Queue] = []
     for name in conf().queues:
         waiting = Job.objects.filter(queue=name, status=Status.QUEUED)
@@ -169,7 +175,7 @@ class WorkerAdmin(PagedAdmin[Lease]):
         if lease.revoked_at:
             return show.badge("revoked")
         silent_s = (timezone.now() - lease.renewed_at).total_seconds()
-        return show.badge("silent" if silent_s > conf().lease_s else "live")
+        return show.badge("silent" if silent_s >= conf().lease_s else "live")
 
     @admin.display(description="last renewed")
     def shown_renewed(self, lease: Lease) -> str:

@@ -83,20 +83,9 @@ class Phase:
     """Time spent in one status, as a rectangle of the picture."""
 
     status: str
-    attempt: int
     x: float
     width: float
     title: str
-
-    @property
-    def middle(self) -> float:
-        return self.x + self.width / 2
-
-    @property
-    def label(self) -> str:
-        """The status, where the rectangle is wide enough to hold it."""
-        word = self.status.replace("_", " ")
-        return word if self.width > 11 * len(word) else ""
 
 
 def steps(events: Sequence[EventRow]) -> list[Step]:
@@ -142,7 +131,7 @@ def picture(events: Sequence[EventRow], now: dt.datetime) -> list[Phase]:
         lasting = "since then" if seconds is None else show.duration(seconds)
         attempt = f", attempt {event.attempt}" if event.target == Status.RUNNING else ""
         title = f"{event.target.replace('_', ' ')}{attempt}: {lasting}"
-        phases.append(Phase(event.target, event.attempt, round(x, 1), round(width, 1), title))
+        phases.append(Phase(event.target, round(x, 1), round(width, 1), title))
         x += width
     return phases
 

@@ -164,6 +164,8 @@ def test_queues_show_depth_oldest_wait_running_and_workers(staff: Client) -> Non
     make_job(queue="high", queued_at=timezone.now() - dt.timedelta(minutes=5))
     make_job("running", queue="high")
     make_lease(queues=["high"])
+    make_lease(queues=["high"], renewed_at=timezone.now() - dt.timedelta(minutes=5))
+    make_lease(queues=["high"], revoked_at=timezone.now())
     operate.pause_queue("low", "carol")
     high, default, low = staff.get("/admin/jobs/queuestate/").context["queues"]
     assert (high.name, high.depth, high.running, high.workers) == ("high", "1", 1, 2)
