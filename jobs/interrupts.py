@@ -99,10 +99,21 @@ class Slot:
             with self._lock:
                 self._shielded -= 1
 
+    @property
+    def will_raise(self) -> bool:
+        """Inside `masked`: whether something came meanwhile that is raised at its end."""
+        with self._lock:
+            return self._masked <= 1 and self._may_raise
+
+    @property
+    def _may_raise(self) -> bool:
+        is_deferred = self._shielded and self._pending is CancelRequested
+        return self._pending is not None and not is_deferred and self._fired is None
+
     def _raise_pending(self) -> None:
         with self._lock:
             kind = self._pending
-            if kind is None or self._masked or (self._shielded and kind is CancelRequested) or self._fired:
+            if kind is None or self._masked or not self._may_raise:
                 return
             self._pending, self._fired = None, kind
         raise kind()

@@ -29,6 +29,9 @@ from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.run")
 
+TIMEOUT = "timeout"
+"""The error code of an attempt that ran too long, however it was ended."""
+
 
 def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
     """Run the attempt in the calling thread."""
@@ -39,7 +42,7 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
         payload = _payload(job_type, claimed.payload)
         with slot.running(token):
             watch.after(claimed.timeout_s, slot, token, SoftTimeout)
-            context.token = token
+            context.begin(token)
             value = call(job_type, context, payload, slot)
         ended = _returned(claimed.row, context, value)
     except BaseException as error:  # SystemExit and the like end an attempt, not the worker
@@ -97,7 +100,7 @@ def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ende
     end = End.RAISED
     code: str | None = clean_text(type(error).__name__, 64)
     if isinstance(error, SoftTimeout):
-        code, message = "timeout", f"the attempt ran longer than {claimed.timeout_s} s"
+        code, message = TIMEOUT, f"the attempt ran longer than {claimed.timeout_s} s"
     elif isinstance(error, Permanent):
         end, code = End.PERMANENT, clean_text(error.failure_code, 64)
     elif isinstance(error, Unstorable):
@@ -132,9 +135,13 @@ def ended(row: Row, context: JobContext, end: End, **facts: Any) -> Ended:
 
 
 def is_isolated(row: Row) -> bool:
-    """Whether an attempt runs in a process of its own: by its type, or because it has crashed before."""
+    """Whether an attempt runs in a process of its own.
+
+    By its type, or because an earlier attempt crashed or ran too long: those that cannot be interrupted
+    take their whole process with them, and with it whoever runs beside them, but not twice.
+    """
     try:
-        return row.crashes > 0 or registry.get(row.type).is_isolated
+        return row.crashes > 0 or row.error_code == TIMEOUT or registry.get(row.type).is_isolated
     except UnknownType:
         return False
 
