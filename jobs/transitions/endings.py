@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connection
@@ -41,6 +41,9 @@ class Ended:
     error_text: str | None = None
 
 
+OPEN_EFFECT = "effect-in-doubt"
+OPEN_EFFECT_MESSAGE = "the handler returned though it is not known whether one of its effects happened"
+
 _ENDING_CHANGES = {
     Event.SUCCEED: "finished_at = {now}, result = vresult, error_code = NULL, error_message = NULL",
     Event.FAIL: "finished_at = {now}",
@@ -64,6 +67,8 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
     for item in ended:
         doubt = doubts.get(item.job_id, Doubt.NONE)
         event = lifecycle.ending(item.end, item.budget, doubt, is_cancel_requested=False)
+        if item.end is End.RETURNED and event is not Event.SUCCEED and item.error_code is None:
+            item = replace(item, result=None, error_code=OPEN_EFFECT, error_message=OPEN_EFFECT_MESSAGE)
         by_event.setdefault(event, []).append(item)
     moved: list[Row] = []
     overtaken: list[Ended] = []

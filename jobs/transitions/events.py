@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from jobs.lifecycle import Actor, Event, Status
+from jobs.lifecycle import TRANSITIONS, Actor, Event, Status
 from jobs.models.clock import NOW
 from jobs.rows import Row, db_id, values
 
@@ -25,7 +25,9 @@ def insert_events(
     source: str | dict[uuid.UUID, str] | None,
     errors: dict[uuid.UUID, tuple[str | None, str | None]] | None = None,
 ) -> None:
-    """One event row per moved job, in the same transaction."""
+    """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor."""
+    if event is not Event.SUBMIT and actor not in TRANSITIONS[event].actors:
+        raise ValueError(f"{event} is not for the actor {actor}")
     parameters: list[list[Any]] = []
     for row in rows:
         code, text = (errors or {}).get(row.id, (None, None))

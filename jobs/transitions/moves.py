@@ -66,8 +66,16 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:
-    """Let a job in doubt go on; when its cancel was requested, cancel it in the same commit."""
-    moved = _move(Event.SETTLE, [job_id], f"queued_at = {NOW}", actor=Actor.OPERATOR, who=who)
+    """Let a job in doubt go on; when its cancel was requested, cancel it in the same commit.
+
+    Whoever settles it wants it to go on: where the doubtful attempt was its last one, it is granted another.
+    """
+    changes = (
+        f"queued_at = {NOW}"
+        ", failures_allowed = CASE WHEN failures < failures_allowed THEN failures_allowed ELSE failures + 1 END"
+        ", crashes_allowed = CASE WHEN crashes < crashes_allowed THEN crashes_allowed ELSE crashes + 1 END"
+    )
+    moved = _move(Event.SETTLE, [job_id], changes, actor=Actor.OPERATOR, who=who)
     if not moved:
         return []
     cancelled = _update(
