@@ -47,7 +47,10 @@ class Group(Generic[Item, Result]):
         self._pid = 0
 
     def offer(self, item: Item) -> Future[Result]:
-        """A future of the item's result; settled once its group is committed."""
+        """A future of the item's result; settled once its group is committed.
+
+        It can be cancelled only until its group is taken: then nothing of it is stored.
+        """
         self._ensure_thread()
         future: Future[Result] = Future()
         self._waiting.put((item, future))
@@ -70,11 +73,13 @@ class Group(Generic[Item, Result]):
                     group.append(waiting.get_nowait())
                 except queue.Empty:
                     break
-            self._run(group)
+            self._run([pair for pair in group if pair[1].set_running_or_notify_cancel()])
             if not waiting.empty() and connection.vendor == "sqlite":
                 time.sleep(SQLITE_PAUSE_S)
 
     def _run(self, group: list[tuple[Item, Future[Result]]]) -> None:
+        if not group:
+            return
         items = [item for item, _ in group]
         try:
             results = self._commit(items)

@@ -305,11 +305,14 @@ def _payload_errors(error: pydantic.ValidationError) -> list[FieldError]:
 
 
 def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | Exception]:
-    """One commit for all; when a row cannot be stored, one for each, so that it does not fail the rest."""
+    """One commit for all; when one request breaks it (a row that cannot be stored, a payload model that raises),
+    one commit for each, so that it does not fail the rest."""
     try:
         outcomes = iter(_commit([request for requests in group for request in requests]))
         return [[next(outcomes) for _ in requests] for requests in group]
-    except DjangoDatabaseError:
+    except DatabaseUnavailable:
+        raise
+    except Exception:
         if len(group) == 1:
             raise
     return [_commit_alone(requests) for requests in group]
@@ -318,7 +321,7 @@ def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcom
 def _commit_alone(requests: Sequence[JobRequest]) -> list[Outcome] | Exception:
     try:
         return _commit(requests)
-    except DatabaseUnavailable as error:
+    except Exception as error:
         return error
 
 
@@ -337,7 +340,11 @@ def _after(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> None:
         if isinstance(outcome, Submitted) and not outcome.is_new
     ]
     if replays:
-        keys.note_replays(replays)
+        try:
+            keys.note_replays(replays)
+        except (DjangoDatabaseError, InterfaceError):  # a counter: the answer is right without it
+            log.warning("%d replays were answered, but not counted", len(replays))
+            connection.close_if_unusable_or_obsolete()
 
 
 _group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group)
