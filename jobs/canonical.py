@@ -45,7 +45,7 @@ def differing_pointers(first: Any, second: Any, pointer: str = "", limit: int = 
             if len(found) >= limit:
                 break
         return found[:limit]
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
         found = []
         for index, (a, b) in enumerate(zip(first, second, strict=True)):
             found += differing_pointers(a, b, f"{pointer}/{index}", limit)
@@ -57,10 +57,10 @@ def differing_pointers(first: Any, second: Any, pointer: str = "", limit: int = 
 
 def _plain(document: Any) -> Any:
     """The same document with integral floats as integers, since JSON does not tell them apart."""
-    if isinstance(document, float) and document.is_integer() and abs(document) < 2**53:
+    if isinstance(document, float) and document.is_integer() and abs(document) < 2**63:
         return int(document)
     if isinstance(document, dict):
         return {name: _plain(value) for name, value in document.items()}
-    if isinstance(document, list):
+    if isinstance(document, list | tuple):
         return [_plain(value) for value in document]
     return document

@@ -63,7 +63,8 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
     errors: list[FieldError] = []
     for name in body:
         if name not in MEMBERS:
-            errors.append(FieldError(_pointer(str(name)), "unknown-member", f"there is no member {_shown(name)}"))
+            pointer = "" if text_problem(str(name)) else _pointer(str(name)[:100])
+            errors.append(FieldError(pointer, "unknown-member", f"there is no member {_shown(name)}"))
     _check_type(body, errors)
     key = _check_key(body, header_key, errors)
     payload = body.get("payload", {})
@@ -161,11 +162,12 @@ def _number(low: float, high: float, *, is_integer: bool) -> Callable[[Any], str
     kind = "an integer" if is_integer else "a number"
 
     def check(value: Any) -> str | None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or (is_integer and value != int(value) if is_number and math.isfinite(value) else False):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return f"expected {kind}"
-        if not (math.isfinite(value) and low <= value <= high):
+        if not low <= value <= high:  # NaN is not, either
             return f"must be {kind} from {low:,} to {high:,}"
+        if is_integer and value != int(value):
+            return f"expected {kind}"
         return None
 
     return check
