@@ -1,0 +1,104 @@
+"""The rows of effects: SQL inside the caller's transaction, under the fence of an attempt."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from jobs.effects.terms import Attempt, Terms
+from jobs.errors import CancelRequested, LeaseLost
+from jobs.models import Effect
+from jobs.models.clock import NOW
+from jobs.rows import db_id, is_postgresql
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    status: str
+    attempt: int
+    result: Any
+
+
+def lock(attempt: Attempt) -> None:
+    """Lock the job row under the fence. Raises LeaseLost; CancelRequested before an effect begins."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job SET has_effects = true"
+            " WHERE id = %s AND status = 'running' AND attempt = %s AND lease_id = %s RETURNING cancel_requested_at",
+            [db_id(attempt.job_id), attempt.attempt, db_id(attempt.lease_id)],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease")
+    if row[0] is not None:
+        raise CancelRequested()
+
+
+def read(job_id: uuid.UUID, name: str) -> Stored | None:
+    row = Effect.objects.filter(job_id=job_id, name=name).only("status", "attempt", "result").first()
+    return None if row is None else Stored(row.status, row.attempt, row.result)
+
+
+def reserve(attempt: Attempt, terms: Terms, row: Stored | None, *, is_transactional: bool = False) -> None:
+    values: Sequence[Any] = [
+        attempt.attempt, terms.on_doubt, terms.probe is not None, is_transactional, db_id(attempt.job_id), terms.name,
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        if row is None:
+            cursor.execute(
+                "INSERT INTO jobs_effect"
+                " (attempt, on_doubt, has_probe, is_transactional, job_id, name, status, reserved_at)"
+                f" VALUES (%s, %s, %s, %s, %s, %s, 'executing', {NOW})",
+                values,
+            )
+        else:
+            cursor.execute(
+                "UPDATE jobs_effect SET attempt = %s, on_doubt = %s, has_probe = %s, is_transactional = %s,"
+                f" status = 'executing', reserved_at = {NOW}, ended_at = NULL, result = NULL, error = NULL,"
+                " settled_by = NULL, evidence = NULL WHERE job_id = %s AND name = %s",
+                values,
+            )
+
+
+def record(
+    attempt: Attempt,
+    name: str,
+    status: str,
+    *,
+    result: str | None = None,
+    error: str | None = None,
+    settled_by: str | None = None,
+    reserved_by: int | None = None,
+) -> None:
+    """Write how an effect ended, under the fence. Raises LeaseLost: then housekeeping has judged it."""
+    cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_job SET has_effects = true"
+            " WHERE id = %s AND status = 'running' AND attempt = %s AND lease_id = %s",
+            [db_id(attempt.job_id), attempt.attempt, db_id(attempt.lease_id)],
+        )
+        if cursor.rowcount == 1:
+            cursor.execute(
+                f"UPDATE jobs_effect SET status = %s, result = {cast}, error = %s, settled_by = %s, ended_at = {NOW}"
+                " WHERE job_id = %s AND name = %s AND attempt = %s",
+                [status, result, error, settled_by, db_id(attempt.job_id), name, reserved_by or attempt.attempt],
+            )
+        if cursor.rowcount != 1:
+            raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease during an effect")
+
+
+def hold(attempt: Attempt, name: str) -> None:
+    """Keep it in doubt, for a person: its probe, if there is one, was asked and did not know."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_effect SET status = 'in_doubt', has_probe = false, on_doubt = 'hold',"
+            f" ended_at = COALESCE(ended_at, {NOW}),"
+            " error = COALESCE(error, 'the attempt ended while the effect was executing')"
+            " WHERE job_id = %s AND name = %s",
+            [db_id(attempt.job_id), name],
+        )
