@@ -68,21 +68,41 @@ def test_it_ticks_without_redis_and_shows_itself_when_redis_is_back(scheduler: S
     assert not thread.is_alive()
 
 
-def test_two_schedulers_create_each_slot_once(world: World) -> None:
+def beat_every_second() -> None:
     start = dt.datetime.now(dt.UTC)
     Schedule.objects.create(name="beat", type="echo", every_s=1, anchor=start, pointer=start, catch_up="all")
+
+
+def slots_with_a_job(at_least: int) -> list[dt.datetime]:
+    """In order, once there are so many."""
+    jobs = Job.objects.filter(key__startswith="schedule:beat:")
+    eventually(lambda: jobs.count() >= at_least, timeout_s=30)
+    keys = sorted(key or "" for key in jobs.values_list("key", flat=True))
+    return [dt.datetime.fromisoformat(key.removeprefix("schedule:beat:")) for key in keys]
+
+
+def assert_each_second_once(slots: list[dt.datetime]) -> None:
+    assert all(later - earlier == dt.timedelta(seconds=1) for earlier, later in itertools.pairwise(slots))
+
+
+def test_two_schedulers_create_each_slot_once(world: World) -> None:
+    beat_every_second()
     pair = [world.scheduler(), world.scheduler()]
-    eventually(lambda: Job.objects.filter(key__startswith="schedule:beat:").count() >= 4, timeout_s=20)
+    slots_with_a_job(at_least=4)
     for process in pair:
-        process.send(signal.SIGTERM)
-        assert process.wait(10) == 0, process.log
-    keys = sorted(
-        key or "" for key in Job.objects.filter(client="system:schedule", type="echo").values_list("key", flat=True)
-    )
-    times = [dt.datetime.fromisoformat(key.removeprefix("schedule:beat:")) for key in keys]
-    assert len(set(times)) == len(times)
-    assert all(later - earlier == dt.timedelta(seconds=1) for earlier, later in itertools.pairwise(times))
-    assert "Traceback" not in pair[0].log + pair[1].log
+        assert process.stop(10) == 0, process.log
+        assert "Traceback" not in process.log
+    assert_each_second_once(slots_with_a_job(at_least=4))
+
+
+def test_a_killed_scheduler_leaves_neither_a_gap_nor_a_double(world: World) -> None:
+    beat_every_second()
+    for _ in range(3):
+        process = world.scheduler()
+        known = Job.objects.count()
+        slots_with_a_job(at_least=known + 2)
+        process.kill()
+    assert_each_second_once(slots_with_a_job(at_least=6))
 
 
 def test_a_scheduler_writes_its_pid_file_and_stops_soon(world: World) -> None:
