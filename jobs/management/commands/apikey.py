@@ -99,6 +99,8 @@ def _moment(text: str | None) -> dt.datetime | None:
     if text is None:
         return None
     if text.endswith("d") and text[:-1].isdecimal():
+        if len(text) > 5:
+            raise ValueError("--expires takes at most 9999d")
         return timezone.now() + dt.timedelta(days=int(text[:-1]))
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
