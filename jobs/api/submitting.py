@@ -16,6 +16,7 @@ from jobs.api.listing import JobList
 from jobs.api.openapi import Answer, header, operation
 from jobs.api.waiting import Awaited
 from jobs.conf import conf
+from jobs.documents import links
 from jobs.envelope import JobRequest
 from jobs.errors import FieldError, JobsError, MalformedRequest
 from jobs.models import Job
@@ -62,7 +63,7 @@ class Jobs(JobList):
         if isinstance(outcome, JobsError):
             raise outcome
         document = outcome.document
-        headers = {"Location": document["links"]["status"]}
+        headers = {"Location": links(outcome.id)["status"]}
         if outcome.is_new:
             return Response(document, status=202, headers={**headers, "Retry-After": "1"})
         return Response(document, status=200, headers={**headers, "Idempotent-Replayed": "true"})
