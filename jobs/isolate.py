@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -23,7 +24,7 @@ from jobs.conf import conf
 from jobs.context import JobContext, Line
 from jobs.interrupts import Slot, Watch
 from jobs.lifecycle import End
-from jobs.run import backoff_s, ended, run
+from jobs.run import TIMEOUT, backoff_s, ended, run
 from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.isolate")
@@ -37,9 +38,14 @@ TELL_S = 0.2
 
 def prepare() -> None:
     """Start the forkserver if it does not run. Only from the horse's main thread: see process.die_with_parent."""
-    os.environ["NURSERY_OF_HORSE"] = str(os.getpid())
     multiprocessing.set_forkserver_preload([NURSERY])
+    before = os.environ.get("PYTHONPATH")
+    # Python 3.11's forkserver looks for what it preloads in its own path only, and finding nothing says nothing.
+    os.environ.update(NURSERY_OF_HORSE=str(os.getpid()), PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     forkserver.ensure_running()
+    del os.environ["NURSERY_OF_HORSE"], os.environ["PYTHONPATH"]
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def _overdue(claimed: Claimed, context: JobContext, hard_s: float) -> Ended:
     context.has_effects = True
     message = f"the attempt was killed after {hard_s:g} s"
     return ended(
-        claimed.row, context, End.RAISED, delay_s=backoff_s(claimed.row), error_code="timeout", error_message=message
+        claimed.row, context, End.RAISED, delay_s=backoff_s(claimed.row), error_code=TIMEOUT, error_message=message
     )
 
 

@@ -18,7 +18,7 @@ from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW
 from jobs.rows import Row, db_id
-from jobs.run import backoff_s, budget_of, is_isolated
+from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
 
 ROUNDS, ROUND_S = 20, 0.05
@@ -113,7 +113,7 @@ def overdue(culprits: dict[uuid.UUID, str]) -> Verdict:
 
     def verdict(rows: Sequence[Row]) -> list[Ended]:
         return [
-            _ended(row, End.RAISED, "timeout", culprits[row.id]) if row.id in culprits else _ended(row, End.RELEASED)
+            _ended(row, End.RAISED, TIMEOUT, culprits[row.id]) if row.id in culprits else _ended(row, End.RELEASED)
             for row in rows
         ]
 

@@ -12,8 +12,8 @@ import django
 
 from jobs.process import allow_blocking_in_event_loops, die_with_parent
 
-if os.environ.get("NURSERY_OF_HORSE") == str(os.getppid()):
-    die_with_parent(os.getppid())
+if horse := os.environ.get("NURSERY_OF_HORSE"):
+    die_with_parent(int(horse))
     allow_blocking_in_event_loops()
     os.register_at_fork(after_in_child=lambda: die_with_parent(os.getppid()))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the horse decides, and its end is ours

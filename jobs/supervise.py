@@ -28,7 +28,8 @@ from jobs.conf import conf
 from jobs.horse import RECYCLE
 from jobs.lifecycle import Actor
 from jobs.models.clock import NOW
-from jobs.rows import db_id, is_postgresql, py_id
+from jobs.rows import COLUMNS, db_id, is_postgresql, make_row
+from jobs.run import is_isolated
 
 log = logging.getLogger("jobs.worker")
 
@@ -40,6 +41,9 @@ FENCE_SHARE, DEAD_MAN_SHARE = 11 / 15, 13 / 15
 
 RESTART_S = (0.2, 5.0)
 """Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
+
+FORK_S = 5.0
+"""How long the start of an isolated attempt may take."""
 
 STEADY_S = 5.0
 """A horse that lived longer than this is followed at once, however it ended."""
@@ -126,7 +130,8 @@ class Supervisor:
         self._heed()
 
     def _heed(self) -> None:
-        if self.stop_wishes:
+        if self.stop_wishes and not self.stopping.is_set():
+            log.info("worker %s was told to stop; what runs has %g s", self.options.worker, conf().stop_grace_s)
             self.stopping.set()
 
     # --- one incarnation --------------------------------------------------------------------------
@@ -281,7 +286,10 @@ class Supervisor:
 
 
 def _past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
-    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout."""
+    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout.
+
+    Those in a process of their own have twice as long: the horse ends them by itself, and alone.
+    """
     if is_postgresql():
         age = f"EXTRACT(EPOCH FROM {NOW} - started_at)"
     else:
@@ -289,12 +297,16 @@ def _past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
     extra_s = conf().hard_timeout_extra_s
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
+            f"SELECT {COLUMNS}, timeout_s, {age} - timeout_s FROM jobs_job"
+            f" WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
             [db_id(lease_id), extra_s],
         )
-        return {
-            py_id(i): f"the attempt was killed {extra_s:g} s after its timeout of {t} s" for i, t in cursor.fetchall()
-        }
+        late = [(make_row(raw[:-2]), raw[-2], raw[-1]) for raw in cursor.fetchall()]
+    return {
+        row.id: f"the attempt was killed {late_s:.1f} s after its timeout of {timeout_s} s"
+        for row, timeout_s, late_s in late
+        if not is_isolated(row) or late_s > 2 * extra_s + FORK_S
+    }
 
 
 def _command() -> list[str]:

@@ -37,20 +37,19 @@ def test_a_hard_timeout_kills_the_process_and_charges_the_culprit_alone(world: W
     all_reached(others, "running")
     culprit = submit(type_name, timeout_s=1, **payload)
     eventually(lambda: failed_by_timeout(culprit), timeout_s=20)
-    attempt, failures, crashes = budgets(culprit)
-    assert (failures, crashes) == (1, 0)
+    assert budgets(culprit)[1:] == (1, 0)
     assert "killed" in Event.objects.get(job_id=culprit, event="retry").error_text
     all_reached(others, "succeeded", timeout_s=30)
     for other in others:
         assert budgets(other)[1:] == (0, 0)
-        assert "release" in story(other)
+        assert story(other).count("release") == 1  # the culprit's next attempts run apart
 
 
 def test_an_isolated_job_past_its_hard_limit_is_killed_alone(world: World) -> None:
     world.worker(**QUICK_HARD_LIMIT)
     horse = horse_pid()
     culprit = submit("test-isolated", seconds=60, timeout_s=1)
-    eventually(lambda: failed_by_timeout(culprit))
+    eventually(lambda: failed_by_timeout(culprit), timeout_s=20)
     assert budgets(culprit)[1:] == (1, 0)
     assert horse_pid() == horse
 

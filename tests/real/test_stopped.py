@@ -28,7 +28,7 @@ def test_what_is_stopped_too_long_is_killed_and_its_job_runs_elsewhere_once(
         pytest.skip("the parent is gone then, and nobody is left")
     worker = world.worker("--name", "first", **SHORT)
     lease = live_lease("first")
-    job_id = echo(effect="charge", effectSleepSeconds=3, onDoubt="skip")
+    job_id = echo(effect="charge", effectSleepSeconds=60, onDoubt="skip")
     eventually(world.ledger, timeout_s=20)
     if helper == "stranger":
         world.worker("--name", "second", PRETEND_STRANGER="1", **SHORT)
@@ -38,7 +38,7 @@ def test_what_is_stopped_too_long_is_killed_and_its_job_runs_elsewhere_once(
     at = time.monotonic()
     eventually(lambda: is_gone(lease.horse_pid), timeout_s=12)
     gone_s = time.monotonic() - at
-    print(f"\n{stopped} stopped, lease of 4 s: the horse was killed after {gone_s:.2f} s")
+    world.note(f"{stopped} stopped, lease of 4 s: the horse was killed after {gone_s:.2f} s")
     assert gone_s < 5  # before anybody may take the lease for dead
     if stopped != "horse":
         assert worker.wait(5) == -signal.SIGKILL  # the kernel's timer: nobody else could

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jobs
@@ -99,6 +100,15 @@ def kill(pid: int, signum: signal.Signals = signal.SIGKILL) -> float:
 
 def is_gone(pid: int) -> bool:
     return process.state(pid) in ("", "Z", "X")
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below a process, at this moment."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
 
 
 def assert_lawful(world: World) -> None:

@@ -21,7 +21,12 @@ class Process:
     """One `manage.py` command. Its standard output and error go to `log_path` together."""
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], log_path: Path, executable: list[str] | None = None
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        log_path: Path,
+        executable: list[str] | None = None,
+        cwd: Path = ROOT,
     ):
         self.arguments = arguments
         self.log_path = log_path
@@ -29,7 +34,7 @@ class Process:
             self._popen = subprocess.Popen(
                 [*(executable or [sys.executable, str(ROOT / "manage.py")]), *arguments],
                 env=environment,
-                cwd=ROOT,
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

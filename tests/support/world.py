@@ -32,8 +32,8 @@ class World:
 
     # --- processes ----------------------------------------------------------------------------------
 
-    def manage(self, *arguments: str, **environment: str) -> Process:
-        """Start `manage.py <arguments>`; keywords are further variables of its environment."""
+    def manage(self, *arguments: str, cwd: Path = ROOT, **environment: str) -> Process:
+        """Start `manage.py <arguments>`; further keywords are variables of its environment."""
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
         log_path = logs / f"{len(self.processes)}-{arguments[0]}.log"
@@ -42,6 +42,7 @@ class World:
             list(arguments),
             self._environment(environment),
             log_path,
+            cwd=cwd,
         )
         self.processes.append(process)
         return process
@@ -50,6 +51,10 @@ class World:
         """Run a command to its end: exit code and everything it wrote."""
         process = self.manage(*arguments, **environment)
         return process.wait(timeout_s), process.log
+
+    def note(self, words: str) -> None:
+        """A figure that the test measured, for whoever runs pytest with `-s`."""
+        sys.stdout.write(f"\n{words}\n")
 
     def ask(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """The same with standard output and error apart, as `--json` promises."""
@@ -138,8 +143,11 @@ def start_broker() -> None:
 
 def wipe() -> None:
     """Redis, ledger and outbox as at the start; the database is pytest-django's."""
+    from jobs import mirror, queue
+
     start_broker()
     with redis.Redis.from_url(broker.url(sandbox.folder())) as connection:
         connection.flushall()
+    queue._quiet_until = mirror._quiet_until = 0.0  # what a test did to Redis is over
     (sandbox.folder() / "effects.log").unlink(missing_ok=True)
     shutil.rmtree(sandbox.folder() / "outbox", ignore_errors=True)
