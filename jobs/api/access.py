@@ -124,10 +124,10 @@ class ClientRate(BaseThrottle):
         now = time.time()
         self._wait_s = window_s - now % window_s
         key = f"jobs:rate:{identity.client}:{int(now // window_s)}"
-        is_granted = _take(key, limit, window_s, lot=max(1, limit // self.LOTS))
-        if is_granted:
+        is_taken = _take(key, limit, window_s, lot=max(1, limit // self.LOTS))
+        if is_taken:
             request._request.rate_key = key  # type: ignore[attr-defined]
-        return is_granted
+        return is_taken is not False
 
     def wait(self) -> float:
         return self._wait_s
@@ -140,15 +140,15 @@ def give_back(request: HttpRequest) -> None:
             _spare[key] = _spare.get(key, 0) + 1
 
 
-def _take(key: str, limit: int, window_s: int, lot: int) -> bool:
-    """One request out of the window's; False when there is none left."""
+def _take(key: str, limit: int, window_s: int, lot: int) -> bool | None:
+    """One request out of the window's: False when there is none left, None when Redis is away."""
     global _quiet_until
     with _lock:
         if _spare.get(key, 0) > 0:
             _spare[key] -= 1
             return True
     if time.monotonic() < _quiet_until:
-        return True
+        return None
     try:
         pipeline = queue.broker().pipeline(transaction=False)
         pipeline.incrby(key, lot)
@@ -156,7 +156,7 @@ def _take(key: str, limit: int, window_s: int, lot: int) -> bool:
         taken, _ = pipeline.execute()
     except queue.OUTAGE:
         _quiet_until = time.monotonic() + conf().breaker_s
-        return True
+        return None
     granted = min(lot, limit - (int(taken) - lot))
     if granted <= 0:
         return False

@@ -17,12 +17,14 @@ from jobs.api.openapi import Answer, in_path, operation, query
 from jobs.conf import conf
 from jobs.cron import BadCron
 from jobs.documents import isotime
+from jobs.envelope import QUEUE_NAME
 from jobs.errors import FieldError, JobNotFound, MalformedRequest, UnknownType
 from jobs.models import MinuteStat, Schedule
 from jobs.models.stat import BUCKETS_MS
-from jobs.registry import JobType
+from jobs.registry import TYPE_NAME, JobType
 
 NEXT_SLOTS = 5
+NAMES = {"queue": QUEUE_NAME, "type": TYPE_NAME}
 MAX_MINUTES, MINUTES = 1440, 60
 MAX_ROWS = 10_000
 """Rows of statistics in one answer: the latest ones."""
@@ -188,8 +190,9 @@ class Stats(ApiView):
         start = (end - dt.timedelta(minutes=_minutes(parameters.pop("minutes", str(MINUTES))))).replace(
             second=0, microsecond=0
         )
-        if any("\x00" in value for value in parameters.values()):
-            raise _bad("a name holds NUL")
+        for name, value in parameters.items():
+            if not NAMES[name].fullmatch(value):
+                raise _bad(f"{name} must be the name of a {name}")
         return Response(
             {
                 "from": isotime(start),

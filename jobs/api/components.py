@@ -88,7 +88,13 @@ JOB_REQUEST = record(
     timeoutSeconds=optional({"type": "integer", "minimum": 1, "maximum": 86_400}),
     tags=optional({"type": "array", "items": TAG, "maxItems": 20}),
     callbackUrl=optional({"type": "string", "format": "uri", "maxLength": 2000}),
-)  # fmt: skip
+) | {
+    "not": {
+        "description": "One or the other.",
+        "properties": {"runAt": TEXT, "delaySeconds": {"type": "number"}},
+        "required": ["runAt", "delaySeconds"],
+    }
+}  # fmt: skip
 
 EVENT = record(
     event=choices(Event),
@@ -140,7 +146,10 @@ COMPONENTS: dict[str, Shape] = {
         next=optional(TEXT),
         previous=optional(TEXT),
     ),
-    "Batch": record(jobs={"type": "array", "items": ref("JobRequest"), "maxItems": 1000}),
+    "Batch": record(
+        "Each job is judged alone: one that is malformed has a problem for an outcome and spoils no other.",
+        jobs={"type": "array", "items": {"anyOf": [ref("JobRequest"), ANYTHING]}, "maxItems": 1000},
+    ),
     "BatchAnswer": record(
         items=listing(
             record("", ("job", "problem"), status=COUNT, job=ref("JobStatus"), problem=ref("Problem")),

@@ -53,7 +53,7 @@ class JobList(ApiView):
                 {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
                 "Jobs a page.",
             ),
-            query("cursor", components.TEXT, "`next` or `previous` of an earlier page."),
+            query("cursor", {"type": "string", "pattern": paging.PATTERN}, "`next` or `previous` of an earlier page."),
         ],
     )
     def get(self, request: Request) -> Response:

@@ -18,6 +18,8 @@ from jobs.errors import FieldError, MalformedRequest
 from jobs.models import Job
 
 OLDER, NEWER = b"o", b"n"
+PATTERN = "^b[g-z0-9_-][A-Za-z0-9_-]{21}$"
+"""What base64 makes of one of those letters and 16 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

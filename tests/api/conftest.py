@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.api import access
 from tests.api.transports import Api, DjangoTransport, LaneTransport, Transport
 
 
@@ -21,6 +22,13 @@ def transport(request: pytest.FixtureRequest, transactional_db: None) -> Transpo
         return DjangoTransport()
     found: Any = request.getfixturevalue("lane_transport")
     return found
+
+
+@pytest.fixture(autouse=True)
+def fresh_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process took out of a window goes with the Redis that counted it; so does its memory of an outage."""
+    monkeypatch.setattr(access, "_spare", {})
+    monkeypatch.setattr(access, "_quiet_until", 0.0)
 
 
 @pytest.fixture

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
-from django.db import connection
 from pydantic import BaseModel, field_validator
 
 from jobs import registry
@@ -21,6 +16,7 @@ from jobs.api import lane as lane_module
 from jobs.api.lane import Lane, lane
 from jobs.models import Job
 from jobs.registry import handler
+from tests.api.holding import held_database
 from tests.api.transports import Answer, Api, DjangoTransport, LaneTransport
 from tests.support.eventually import eventually
 
@@ -69,25 +65,6 @@ def test_the_lane_answers_as_django_does(fast: Api) -> None:
             for api, job in zip((fast, plain), jobs, strict=True)
         ]
         assert without_varying(answers[0]) == without_varying(answers[1]), (method, path, body, headers)
-
-
-@contextmanager
-def held_database() -> Iterator[None]:
-    """Somebody holds what every accept has to write."""
-    settings = connection.settings_dict
-    if connection.vendor == "sqlite":
-        rival = sqlite3.connect(settings["NAME"], isolation_level=None)
-        rival.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            rival.rollback()
-            rival.close()
-        return
-    where = {"host": settings["HOST"], "port": settings["PORT"] or None, "user": settings["USER"]}
-    with psycopg.connect(dbname=settings["NAME"], **{n: v for n, v in where.items() if v}) as rival_connection:
-        rival_connection.execute("LOCK TABLE jobs_job IN ACCESS EXCLUSIVE MODE")
-        yield
 
 
 def test_a_database_that_hangs_holds_neither_polls_nor_the_health_check(fast: Api) -> None:
