@@ -135,6 +135,7 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
 def _decide(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
     row = records.read(attempt.job_id, terms.name)
     if row is not None and row.status == "done":
+        records.say(attempt, terms.name, "done already, not run again")
         return _handle(attempt, terms, is_pending=False, result=row.result)
     if row is not None and row.status != "not_done":
         if row.status == "executing" and row.attempt == attempt.attempt:

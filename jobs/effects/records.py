@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -14,6 +16,11 @@ from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
 from jobs.models.clock import NOW
 from jobs.rows import db_id, is_postgresql
+
+log = logging.getLogger("jobs.effects")
+
+ENDS = {"done": "executed", "not_done": "not done", "in_doubt": "in doubt"}
+"""How the worker's log calls what became of an effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ def reserve(attempt: Attempt, terms: Terms, row: Stored | None, *, is_transactio
                 " settled_by = NULL, evidence = NULL WHERE job_id = %s AND name = %s",
                 values,
             )
+    say(attempt, terms.name, "reserved")
 
 
 def record(
@@ -90,6 +98,7 @@ def record(
             )
         if cursor.rowcount != 1:
             raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease during an effect")
+        say(attempt, name, f"taken as done, by {settled_by}" if settled_by else ENDS[status])
 
 
 def hold(attempt: Attempt, name: str) -> None:
@@ -102,3 +111,11 @@ def hold(attempt: Attempt, name: str) -> None:
             " WHERE job_id = %s AND name = %s",
             [db_id(attempt.job_id), name],
         )
+    say(attempt, name, "in doubt; a person has to settle it")
+
+
+def say(attempt: Attempt, name: str, what: str) -> None:
+    """To the worker's log, once the caller's transaction is committed; never a payload or a result."""
+    transaction.on_commit(
+        partial(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what)
+    )

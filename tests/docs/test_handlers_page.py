@@ -145,6 +145,17 @@ def test_a_transactional_effect_commits_its_rows_with_it(page):
     assert Job.objects.filter(type="print-label", key="label-3").count() == 1
 
 
+def test_the_log_tells_when_an_effect_is_reserved_executed_and_not_run_again(page, caplog):
+    caplog.set_level("INFO", "jobs.effects")
+    page["bank"].is_answer_lost = True
+    run("charge-card", {"cents": 500}, times=2)
+    run("close-order", {"order": 4})
+    said = [record.getMessage().partition(" effect ")[2] for record in caplog.records if record.name == "jobs.effects"]
+    assert said == [
+        "charge: reserved", "charge: in doubt", "charge: taken as done, by probe", "close: reserved", "close: executed",
+    ]  # fmt: skip
+
+
 def test_long_work_tells_how_far_it_is(page):
     job = run("import-rows", {"rows": ["a", "b"]})
     assert (job.status, job.result, job.progress["message"]) == ("succeeded", {"rows": 2}, "row 2")

@@ -34,7 +34,7 @@ def test_every_marked_command_does_what_the_readme_says(site):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=ROOT,
-        env=site._environment({"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}),
+        env=site.environment({"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}),
         capture_output=True,
         text=True,
         timeout=100,
@@ -43,6 +43,20 @@ def test_every_marked_command_does_what_the_readme_says(site):
     for block, output in zip(marked, done.stdout.split(MARK), strict=False):
         for wanted in block.wanted:
             assert wanted in output, f"{block.code}\nprinted no {wanted!r} but\n{output}"
+    _assert_logs_are_as_quoted(site)
+
+
+def _assert_logs_are_as_quoted(site: World) -> None:
+    """Each line of the worker's log that the README quotes has been said, give or take ids and numbers."""
+    said = "\n".join(process.log for process in site.processes if process.arguments[0] == "rqworker")
+    quoted = re.findall(r"^jobs\.\w+: .+$", README.read_text(), re.M)
+    assert len(quoted) > 8
+    for line in quoted:
+        pattern = re.escape(line).replace("demo", r"\w+")
+        pattern = re.sub(r"[0-9a-f]{8}(\\-[0-9a-f]{4}){3}\\-[0-9a-f]{12}", r"[0-9a-f-]{36}", pattern)
+        pattern = re.sub(r"\d{4}\\-\d\d\\-\d\dT[\d:\\.]+Z", r"\\S+Z", pattern)
+        pattern = re.sub(r"\d+\\\.\d+\\ s", r"[\\d.]+ s", pattern)
+        assert re.search(pattern, said), f"the README quotes a line that no worker said: {line}"
 
 
 def _local(code: str, site: World) -> str:
