@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from tests.api.transports import Api, DjangoTransport, LaneTransport, Transport
 
 
 @pytest.fixture(scope="session")
-def lane_transport() -> LaneTransport:
-    return LaneTransport()
+def lane_transport() -> Iterator[LaneTransport]:
+    transport = LaneTransport()
+    yield transport
+    transport.close()
 
 
 @pytest.fixture(params=["django", "lane"])

@@ -25,5 +25,5 @@ def held_database() -> Iterator[None]:
         return
     where = {"host": settings["HOST"], "port": settings["PORT"] or None, "user": settings["USER"]}
     with psycopg.connect(dbname=settings["NAME"], **{n: v for n, v in where.items() if v}) as rival_connection:
-        rival_connection.execute("LOCK TABLE jobs_job IN ACCESS EXCLUSIVE MODE")
+        rival_connection.execute("LOCK TABLE jobs_job, jobs_idempotencykey, jobs_housekeeping IN ACCESS EXCLUSIVE MODE")
         yield

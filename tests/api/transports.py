@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
 from django.test import Client
 
 from jobs.api.lane import App, lane
-from jobsite.threads import ThreadedApp
+from jobsite.threads import THREADS, ThreadedApp
 from tests.api import promises
 from tests.support.callers import Caller, make_key
 
@@ -48,10 +49,23 @@ class DjangoTransport:
 class LaneTransport:
     """The ASGI application of production, called on an event loop in a thread of its own."""
 
-    def __init__(self, app: App | None = None) -> None:
-        self.app = app or lane(ThreadedApp(get_wsgi_application()))
+    def __init__(self) -> None:
+        self.threads = ThreadedApp(get_wsgi_application())
+        self.app: App = lane(self.threads)
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, name="loop", daemon=True).start()
+
+    def close(self) -> None:
+        """Close the connections that its threads keep."""
+        together = threading.Barrier(THREADS)
+
+        def close_one(_: int) -> None:
+            together.wait(10)  # so that each thread gets one of these
+            connections.close_all()
+
+        list(self.threads.pool.map(close_one, range(THREADS)))
+        self.threads.pool.shutdown()
+        self.loop.call_soon_threadsafe(self.loop.stop)
 
     def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         return self.run(self.answer(method, path, [body], headers))
