@@ -23,7 +23,8 @@ find_python() {
 make_venv() {
     python=$(find_python)
     if command -v uv >/dev/null 2>&1; then
-        uv venv --quiet --clear --python "${python:-3.11}" .venv || fail "uv could not make .venv; see above."
+        rm -rf .venv
+        uv venv --quiet --python "${python:-3.11}" .venv || fail "uv could not make .venv; see above."
         return
     fi
     [ -n "$python" ] || fail "Python 3.11 or newer is needed and was not found on the PATH."
