@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from jobs.models.documents import DocumentField
 from jobs.models.job import Job
 
 
@@ -31,7 +32,7 @@ class Effect(models.Model):
     is_transactional = models.BooleanField(default=False)
     reserved_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
-    result = models.JSONField(null=True)
+    result = DocumentField(null=True)
     error = models.TextField(null=True, help_text="Why it is in doubt or not done.")
     settled_by = models.CharField(max_length=150, null=True, help_text="Operator, 'probe', or 'policy'.")
     evidence = models.TextField(null=True)

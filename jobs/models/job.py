@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from jobs import lifecycle
 from jobs.lifecycle import Status
+from jobs.models.documents import DocumentField
 
 
 class Job(models.Model):
@@ -26,8 +27,8 @@ class Job(models.Model):
     client = models.CharField(max_length=64, help_text="Who may see it: the API key's client, or 'system…'.")
     source = models.CharField(max_length=16, choices=Source)
     key = models.CharField(max_length=255, null=True, help_text="The idempotency key it was created under.")
-    payload = models.JSONField(help_text="As it was sent, before defaults.")
-    options = models.JSONField(default=dict, help_text="The request's other members, as they were sent.")
+    payload = DocumentField(help_text="As it was sent, before defaults.")
+    options = DocumentField(default=dict, help_text="The request's other members, as they were sent.")
     callback_url = models.URLField(max_length=2000, null=True)
 
     status = models.CharField(max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in Status])
@@ -52,8 +53,8 @@ class Job(models.Model):
     cancel_requested_at = models.DateTimeField(null=True)
     cancel_requested_by = models.CharField(max_length=150, null=True)
 
-    progress = models.JSONField(null=True)
-    result = models.JSONField(null=True)
+    progress = DocumentField(null=True)
+    result = DocumentField(null=True)
     error_code = models.CharField(max_length=64, null=True)
     error_message = models.TextField(null=True)
 
@@ -120,7 +121,7 @@ class IdempotencyKey(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     replays = models.IntegerField(default=0)
     last_replayed_at = models.DateTimeField(null=True)
-    tombstone = models.JSONField(null=True, help_text="The pruned job's last status document, without its result.")
+    tombstone = DocumentField(null=True, help_text="The pruned job's last status document, without its result.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["client", "key"], name="idempotencykey_once_per_client")]

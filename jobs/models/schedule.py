@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from jobs.models.documents import DocumentField
+
 
 class Schedule(models.Model):
     """A cron expression or an interval, and what is done about slots that were missed or overlap."""
@@ -22,7 +24,7 @@ class Schedule(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     type = models.CharField(max_length=100)
-    payload = models.JSONField(default=dict, blank=True)
+    payload = DocumentField(default=dict, blank=True)
     queue = models.CharField(max_length=64, blank=True, default="", help_text="Empty: the type's own queue.")
     cron = models.CharField(max_length=200, blank=True, default="")
     every_s = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; instead of a cron expression.")
