@@ -40,7 +40,7 @@ class World:
         log_path.unlink(missing_ok=True)  # an earlier test's
         process = Process(
             list(arguments),
-            self._environment(environment),
+            self.environment(environment),
             log_path,
             cwd=cwd,
         )
@@ -60,17 +60,17 @@ class World:
         """The same with standard output and error apart, as `--json` promises."""
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
         return subprocess.run(
-            command, env=self._environment(environment), cwd=ROOT, capture_output=True, text=True, timeout=60
+            command, env=self.environment(environment), cwd=ROOT, capture_output=True, text=True, timeout=60
         )
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         return {
             **os.environ,
             **sandbox.children_environment(),
             "DJANGO_SETTINGS_MODULE": "tests.support.site_settings",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            **more,
+            **(more or {}),
         }
 
     def serve(self, **environment: str) -> Process:
@@ -132,6 +132,10 @@ class World:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             eventually(lambda: not broker.is_running(self.data_dir))
+
+    def remove_broker_files(self) -> None:
+        """What a broker that is down has on its disk."""
+        shutil.rmtree(broker.folder(self.data_dir))
 
     def start_broker(self) -> None:
         start_broker()

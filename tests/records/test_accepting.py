@@ -1,0 +1,270 @@
+"""Accepting for real: commits, threads, groups, and what happens without Redis or the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+import jobs
+from jobs import mirror, queue, submission
+from jobs.errors import DatabaseUnavailable
+from jobs.group import LARGEST, Group
+from jobs.models import Event, IdempotencyKey, Job
+from jobs.submission import Submitted
+from jobsite import broker
+from tests.records.databases import locked
+from tests.records.test_submission import request
+from tests.support import lives, sandbox
+from tests.support.eventually import eventually
+from tests.support.threads import together
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def listed(name: str = "default") -> list[bytes]:
+    return queue.broker().lrange(queue.LIST + name, 0, -1)  # type: ignore[return-value]
+
+
+# --- races -------------------------------------------------------------------------------------------
+
+
+def test_fifty_identical_requests_at_once_make_one_job_and_forty_nine_replays() -> None:
+    found = together(*[lambda: jobs.submit("echo", {"value": 1}, key="k")] * 50)
+    assert all(isinstance(one, Submitted) for one in found), found
+    assert len({one.id for one in found}) == 1
+    assert sorted(one.is_new for one in found) == [False] * 49 + [True]
+    assert (Job.objects.count(), Event.objects.count(), IdempotencyKey.objects.count()) == (1, 1, 1)
+    assert IdempotencyKey.objects.get().replays == 49
+    assert listed() == [str(found[0].id).encode()]
+
+
+def test_fifty_offers_at_once_make_one_job_and_forty_nine_replays() -> None:
+    found = together(*[lambda: submission.offer([request(idempotencyKey="k")]).result(30)[0]] * 50)
+    assert sorted(one.is_new for one in found) == [False] * 49 + [True]
+    assert Job.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+def test_different_requests_at_once_under_one_key_make_one_job_and_conflicts() -> None:
+    calls = [lambda value=value: jobs.submit("echo", {"value": value}, key="k") for value in range(20)]
+    found = together(*calls)
+    assert sum(isinstance(one, Submitted) for one in found) == 1
+    assert sum(isinstance(one, jobs.errors.KeyReused) for one in found) == 19  # type: ignore[attr-defined]
+    assert Job.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+def test_batches_that_share_their_keys_in_opposite_order_do_not_wait_for_each_other() -> None:
+    def batch(step: int) -> Any:
+        requests = [request(idempotencyKey=f"k{i:02}") for i in range(20)][::step]
+        return submission.submit_many(requests)
+
+    for _ in range(5):
+        found = together(lambda: batch(1), lambda: batch(-1), lambda: batch(1), lambda: batch(-1))
+        assert all(isinstance(one, list) for one in found), found
+    assert Job.objects.count() == 20
+
+
+def test_a_key_whose_first_use_is_rolled_back_belongs_to_the_next() -> None:
+    inserted, go = threading.Event(), threading.Event()
+
+    def rolls_back() -> None:
+        with transaction.atomic():
+            jobs.submit("echo", key="k")
+            inserted.set()
+            go.wait(10)
+            transaction.set_rollback(True)
+
+    def follows() -> Submitted:
+        inserted.wait(10)
+        threading.Timer(0.1, go.set).start()
+        return jobs.submit("echo", key="k")
+
+    _, second = together(rolls_back, follows)
+    assert second.is_new
+    assert Job.objects.get().pk == second.id
+
+
+# --- the push follows the commit -----------------------------------------------------------------------
+
+
+def test_a_job_is_pushed_and_mirrored_when_it_is_committed() -> None:
+    with transaction.atomic():
+        job_id = jobs.submit("echo").id
+        assert listed() == []
+    assert listed() == [str(job_id).encode()]
+    entry = mirror.peek(job_id)
+    assert entry is not None
+    assert entry.status["status"] == "queued"
+
+
+def test_a_job_that_is_not_due_is_mirrored_and_not_pushed() -> None:
+    job_id = jobs.submit("echo", delay_s=60).id
+    assert listed() == []
+    assert mirror.peek(job_id) is not None
+
+
+def test_one_accepted_job_is_one_commit_and_one_call_to_redis() -> None:
+    calls = _commands()
+    with CaptureQueriesContext(connection) as captured:
+        jobs.submit("echo", key="k")
+    assert sum(query["sql"] == "COMMIT" for query in captured) == 1
+    assert _commands() - calls == 2  # the script, and this INFO
+
+
+def _commands() -> int:
+    """Commands that Redis has been sent by clients, scripts' own not counted."""
+    calls = queue.broker().info("commandstats")
+    names = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_get", "cmdstat_set", "cmdstat_info")
+    return sum(int(calls.get(name, {}).get("calls", 0)) for name in names[:2] + names[4:])
+
+
+# --- groups ---------------------------------------------------------------------------------------------
+
+
+def test_twenty_offers_in_one_group_are_one_commit() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        results = submission._commit_group([[request(idempotencyKey=f"k{i}")] for i in range(20)])
+    assert sum(query["sql"] == "COMMIT" for query in captured) == 1
+    assert all(isinstance(result, list) and isinstance(result[0], Submitted) for result in results)
+
+
+def test_what_arrives_during_a_commit_shares_the_next_one() -> None:
+    groups: list[int] = []
+    first, go = threading.Event(), threading.Event()
+
+    def commit(items: Any) -> Any:
+        groups.append(len(items))
+        first.set()
+        go.wait(10)
+        return items
+
+    group: Group[int, int] = Group("test", commit, lambda items, results: None)
+    futures = [group.offer(0)]
+    first.wait(10)
+    futures += [group.offer(i) for i in range(1, LARGEST + 21)]
+    go.set()
+    assert [future.result(10) for future in futures] == list(range(LARGEST + 21))
+    assert groups == [1, LARGEST, 20]
+
+
+def test_one_row_that_cannot_be_stored_does_not_fail_its_group() -> None:
+    bad = replace(request({"value": 2}), client=None)  # type: ignore[arg-type]
+    results = submission._commit_group([[request({"value": 1})], [bad], [request({"value": 3})]])
+    assert isinstance(results[0], list)
+    assert isinstance(results[1], DatabaseError)
+    assert isinstance(results[2], list)
+    assert Job.objects.count() == 2
+
+
+def test_a_cancelled_offer_is_not_stored_and_harms_nobody() -> None:
+    first, go = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def commit(items: Any) -> Any:
+        seen.extend(items)
+        first.set()
+        go.wait(10)
+        return items
+
+    group: Group[int, int] = Group("test", commit, lambda items, results: None)
+    futures = [group.offer(0)]
+    first.wait(10)
+    futures += [group.offer(1), group.offer(2)]
+    assert futures[1].cancel()
+    assert not futures[0].cancel()
+    go.set()
+    assert futures[2].result(10) == 2
+    assert group.offer(3).result(10) == 3
+    assert seen == [0, 2, 3]
+
+
+def test_an_error_of_the_whole_group_reaches_everybody_who_waits_and_the_next_group_goes_on() -> None:
+    def commit(items: Any) -> Any:
+        if 0 in items:
+            raise DatabaseUnavailable
+        return items
+
+    told: list[Any] = []
+    group: Group[int, int] = Group("test", commit, lambda items, results: told.append(1 / 0))
+    with pytest.raises(DatabaseUnavailable):
+        group.offer(0).result(10)
+    assert group.offer(1).result(10) == 1  # what follows its commit fails, which is nobody's business
+    assert group.offer(2).result(10) == 2
+
+
+def test_an_offer_inside_a_transaction_joins_it_and_is_done_at_once() -> None:
+    with transaction.atomic():
+        future: Future[Any] = submission.offer([request()])
+        assert future.done()
+        assert listed() == []
+    assert len(listed()) == 1
+
+
+# --- without Redis ---------------------------------------------------------------------------------------
+
+
+def test_jobs_are_accepted_while_redis_is_away_and_the_breaker_spares_the_next_ones() -> None:
+    jobs.submit("echo")
+    broker.stop(sandbox.folder())
+    began = time.monotonic()
+    ids = [jobs.submit("echo", key=f"k{i}").id for i in range(50)]
+    assert time.monotonic() - began < 5  # and not fifty times the budget of a call
+    assert Job.objects.filter(pk__in=ids, status="queued").count() == 50
+    assert mirror.read_status(ids[0]) is not None
+
+
+def test_a_slow_redis_costs_one_budget_and_not_the_job() -> None:
+    queue.broker().execute_command("CLIENT", "PAUSE", "1000", "ALL")
+    began = time.monotonic()
+    job_id = jobs.submit("echo").id
+    assert time.monotonic() - began < 0.9
+    assert Job.objects.filter(pk=job_id).exists()
+    eventually(queue.is_reachable)
+
+
+def test_a_full_redis_costs_nothing() -> None:
+    queue.broker().config_set("maxmemory", "1")
+    try:
+        assert jobs.submit("echo").is_new
+    finally:
+        queue.broker().config_set("maxmemory", "0")
+
+
+# --- without the database ----------------------------------------------------------------------------------
+
+
+def test_a_locked_database_refuses_and_stores_nothing() -> None:
+    with locked(), pytest.raises(DatabaseUnavailable):
+        jobs.submit("echo", key="k")
+    assert not Job.objects.exists()
+    assert not IdempotencyKey.objects.exists()
+    assert jobs.submit("echo", key="k").is_new
+
+
+def test_a_replay_that_cannot_be_counted_is_answered_all_the_same() -> None:
+    first = jobs.submit("echo", key="k")
+    outcome = Submitted(first.id, False, first.row)
+    with locked():
+        submission._after([outcome], [request(idempotencyKey="k", client="system")])
+    assert IdempotencyKey.objects.get().replays == 0
+
+
+def test_a_connection_that_the_server_ended_is_replaced() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server")
+    jobs.submit("echo")
+    pid = connection.connection.info.backend_pid
+
+    def end() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    together(end)
+    assert jobs.submit("echo").is_new
+    assert lives.attempt(jobs.submit("echo").id).status == "succeeded"
