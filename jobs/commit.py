@@ -20,7 +20,7 @@ from jobs.context import JobContext, Line
 from jobs.documents import isotime
 from jobs.lifecycle import Actor, End, Status
 from jobs.models import LogLine
-from jobs.models.clock import parse
+from jobs.models.clock import after, parse
 from jobs.rows import Row, db_id, is_postgresql, mirror_entry, py_id
 from jobs.transitions import Claimed, Ended
 
@@ -158,7 +158,9 @@ class Recorder:
             cursor.execute("SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL")
             return cancelled, [row[0] for row in cursor.fetchall()]
 
-    def oldest_queued(self, queue_names: Sequence[str], limit: int) -> list[tuple[uuid.UUID, str]]:
+    def oldest_queued(
+        self, queue_names: Sequence[str], limit: int, *, older_than_s: float = 0.0
+    ) -> list[tuple[uuid.UUID, str]]:
         """What would be at the heads of the lists, were Redis there; [] while the database is away too."""
         found: list[tuple[uuid.UUID, str]] = []
         try:
@@ -167,8 +169,8 @@ class Recorder:
                     if len(found) < limit:
                         cursor.execute(
                             "SELECT id FROM jobs_job WHERE status = 'queued' AND queue = %s"
-                            f" ORDER BY queued_at LIMIT {limit - len(found)}",
-                            [name],
+                            f" AND queued_at <= {after()} ORDER BY queued_at LIMIT {limit - len(found)}",
+                            [name, -older_than_s],
                         )
                         found += [(py_id(row[0]), name) for row in cursor.fetchall()]
         except (OperationalError, InterfaceError):

@@ -28,7 +28,8 @@ class Fetcher:
     """Pops one id at a time while it is wished for, and puts `[(id, queue)]` into the inbox.
 
     Puts "empty" when a burst found nothing, and "down" while Redis is away: then the horse looks into
-    the database instead.
+    the database instead. "idle" says that a whole wait brought nothing: then it looks there for jobs that
+    should have come long ago, because a Redis that is full or read-only still answers.
     """
 
     def __init__(self, inbox: queues.SimpleQueue[Any], *, is_burst: bool) -> None:
@@ -68,7 +69,8 @@ class Fetcher:
                 continue
             keys = [queue.LIST + name for name in names]
             try:
-                if connection.exists(SUSPENDED):
+                is_suspended = bool(connection.exists(SUSPENDED))
+                if is_suspended:
                     time.sleep(WAIT_S)
                     popped = []
                 elif self._is_burst:
@@ -86,8 +88,10 @@ class Fetcher:
             if popped:
                 self._wished.clear()  # the horse wishes anew after its next turn
                 self._inbox.put(popped)
-            else:
+            elif self._is_burst or is_suspended:
                 self._nothing()
+            else:
+                self._inbox.put("idle")
 
     def _nothing(self) -> None:
         if self._is_burst:

@@ -146,6 +146,9 @@ class Horse:
                 self.is_draining = True
             elif message == "down":
                 self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, self.free - len(self.in_hand)))
+            elif message == "idle" and self.fetcher is not None:
+                names, room = self.fetcher.open_queues, self.free - len(self.in_hand)
+                self.in_hand.extend(self.recorder.oldest_queued(names, room, older_than_s=conf().lost_margin_s))
 
     def _patience_s(self) -> float:
         """Seconds to wait for news at most: until the next tick, or until something needs its mirror."""
@@ -235,6 +238,8 @@ class Horse:
 
     def _tell_redis(self, moved: list[Row], ended_count: int) -> None:
         turn = queue.turn_for(moved)
+        if self.fetcher is not None:  # a stock RQ worker names itself
+            turn.worker, turn.starts = self.worker, self._unmirrored()
         turn.mirrors = [*turn.mirrors, *self._running_mirrors()]
         surplus = (
             len(self.in_hand) if (self.is_draining or self.stopping.is_set()) else max(0, len(self.in_hand) - self.free)
@@ -262,6 +267,11 @@ class Horse:
             log.warning("Redis did not answer (%s); housekeeping makes up for it", type(error).__name__)
             self.broker_down_until = time.monotonic() + conf().breaker_s
             self.recorder.remember(moved)
+
+    def _unmirrored(self) -> list[uuid.UUID]:
+        """Jobs that Redis is about to be told of as running for the first time."""
+        since = time.monotonic() - RUNNING_MIRROR_S
+        return [job_id for job_id, job in self.running.items() if job.mirrored[0] == 0 and job.since <= since]
 
     def _running_mirrors(self) -> list[tuple[str, str, bytes]]:
         """Entries of attempts that go on and have news: that they run, or their progress."""

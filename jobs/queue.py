@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any, cast
 
 import redis
+from django.core.signals import setting_changed
 from django_redis import get_redis_connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -34,13 +35,28 @@ PERFORM = "jobs.worker.perform"
 LIST = "rq:queue:"
 HASH = "rq:job:"
 
+_CLEAN_UP = "if not redis.call('LPOS', ARGV[1], ARGV[2]) then redis.call('DEL', KEYS[1]) end"
+
 OUTAGE = (redis.exceptions.RedisError, OSError)
 """What a call to Redis may raise when Redis is away, full, read-only or slow."""
 
 
+@lru_cache(maxsize=1)
 def broker() -> redis.Redis:
-    """django-redis' connection: bytes, a short time budget, no retries."""
+    """django-redis' connection: bytes, a short time budget, no retries.
+
+    Django keeps a cache object for each thread and, on an event loop, for each task: asked there, django-redis
+    would make a client for every request. One client of its pool serves all of them.
+    """
     return cast(redis.Redis, get_redis_connection("default"))
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CACHES":
+        broker.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="jobs.queue")
 
 
 def patient_broker(timeout_s: float) -> redis.Redis:
@@ -74,6 +90,10 @@ class Turn:
 
     pushes: Sequence[tuple[uuid.UUID, str]] = ()
     deletes: Sequence[uuid.UUID] = ()
+    starts: Sequence[uuid.UUID] = ()
+    worker: str = ""
+    """The RQ worker that started them."""
+
     returns: Sequence[tuple[uuid.UUID, str]] = ()
     pop: int = 0
     queues: Sequence[str] = field(default=())
@@ -88,6 +108,8 @@ class Turn:
             arguments += (str(job_id), queue, now)
         arguments.append(len(self.deletes))
         arguments += [str(job_id) for job_id in self.deletes]
+        arguments += (self.worker, len(self.starts))
+        arguments += [str(job_id) for job_id in self.starts]
         arguments.append(len(self.returns))
         for job_id, queue in self.returns:
             arguments += (str(job_id), queue)
@@ -179,4 +201,9 @@ class RqJob(BaseRqJob):
         return 0
 
     def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
-        """The transition that ends a job deletes its hash."""
+        """Delete what RQ wrote into the hash after the transition that ended the attempt had deleted it.
+
+        Not while the id stands in the list: then the job was pushed again meanwhile. RQ's pipeline answers
+        with itself, so this is a command among its others.
+        """
+        (self.connection if pipeline is None else pipeline).eval(_CLEAN_UP, 1, self.key, LIST + self.origin, self.id)

@@ -3,6 +3,7 @@
 --   mirrors  (job id, 16 hex digits of version and progress, rest of the document)
 --   pushes   (job id, queue, RFC 3339 time)
 --   deletes  (job id)
+--   starts   (job id), led by the worker's name as well: `rq info` and RQ's command to stop a job look for it
 --   returns  (job id, queue): popped, but not claimed; back to the head, in the order they came
 --   pops     (queue, ...) after the number of ids wanted; answers a list of queue, id, queue, id, ...
 local at = 1
@@ -38,6 +39,14 @@ end
 
 for _ = 1, tonumber(take()) do
   redis.call('DEL', 'rq:job:' .. take())
+end
+
+local worker = take()
+for _ = 1, tonumber(take()) do
+  local key = 'rq:job:' .. take()
+  if redis.call('EXISTS', key) == 1 then
+    redis.call('HSET', key, 'status', 'started', 'worker_name', worker)
+  end
 end
 
 local returns = {}

@@ -74,6 +74,10 @@ class PostgresServer:
             self._process.wait(timeout=30)
             self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def crash(self) -> None:
         self.stop(signal.SIGQUIT)
 
