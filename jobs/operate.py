@@ -10,16 +10,16 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from django.db import connection, transaction
 
 from jobs import lifecycle, queue, registry, transitions
 from jobs.conf import conf
-from jobs.errors import EffectNotSettled, JobNotFound, NotAllowed, UnknownQueue, UnknownType
+from jobs.errors import EffectNotSettled, JobNotFound, MalformedRequest, NotAllowed, UnknownQueue, UnknownType
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
 from jobs.models.clock import NOW
 from jobs.rows import Row, db_id, for_update, is_postgresql
+from jobs.texts import Unstorable, clean_text, to_json
 
 RACES = 5
 """How often a job may change under our hands before we give up."""
@@ -67,8 +67,12 @@ def settle(
     `is_done` None leaves it in doubt and lets the handler's probe be asked again. `result` (JSON) is
     what a done effect gives to later attempts. Returns SETTLE or CANCEL (a cancel had
     been requested), or None while the job stays where it is: other effects are in doubt still, or it
-    was not waiting. Raises JobNotFound, EffectNotSettled.
+    was not waiting. Raises JobNotFound, EffectNotSettled, MalformedRequest.
     """
+    try:
+        stored = to_json(result, conf().result_max_bytes) if is_done and result is not None else None
+    except Unstorable as error:
+        raise MalformedRequest(f"the result is no JSON that can be stored: {error}") from None
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SELECT status FROM jobs_job WHERE id = %s{for_update()}", [db_id(job_id)])
         if cursor.fetchone() is None:
@@ -80,8 +84,8 @@ def settle(
             " WHERE job_id = %s AND name = %s AND status = 'in_doubt'",
             [
                 {True: "done", False: "not_done", None: "in_doubt"}[is_done],
-                orjson.dumps(result).decode() if is_done and result is not None else None,
-                evidence,
+                stored,
+                clean_text(evidence),
                 who,
                 db_id(job_id),
                 effect_name,
