@@ -5,6 +5,7 @@ Revoking comes first, moving the jobs after: from the revocation on nothing can 
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 import time
@@ -13,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 from django.db import connection, transaction
 
-from jobs import process, queue, transitions
+from jobs import process, queue, stats, transitions
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
-from jobs.models.clock import NOW
+from jobs.models.clock import NOW, parse
 from jobs.rows import Row, db_id
 from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
@@ -73,6 +74,7 @@ def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) 
                 )
             rows = transitions.running_of(lease_id)
             step = transitions.end_attempts(verdict(rows), actor=actor, who=who) if rows else []
+            _count(rows, step, lease_id)
         queue.push(step)
         moved += step
         with connection.cursor() as cursor:
@@ -83,6 +85,19 @@ def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) 
                 break
         time.sleep(ROUND_S)
     return moved
+
+
+def _count(before: Sequence[Row], after: Sequence[Row], lease_id: uuid.UUID) -> None:
+    """The statistics of attempts that could not add themselves up."""
+    now = {row.id: row for row in after}
+    ended = [(row, now[row.id], _age_s(row)) for row in before if row.id in now]
+    if ended:
+        stats.add(ended, Lease.objects.filter(pk=lease_id).values_list("worker", flat=True).first() or "")
+
+
+def _age_s(row: Row) -> float:
+    started = parse(row.started_at)
+    return 0.0 if started is None else max(0.0, (dt.datetime.now(dt.UTC) - started).total_seconds())
 
 
 # --- verdicts -------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ class Housekeeper:
             log.exception("a turn of housekeeping failed; the next one follows")
         return None
 
-    def turn(self, *, is_forced: bool = False) -> Report | None:
-        """One turn; None when it is somebody else's."""
+    def turn(self, *, is_forced: bool = False, is_thorough: bool = False) -> Report | None:
+        """One turn; None when it is somebody else's. Thorough: with everything pushed again."""
         dead = self._dead_leases()  # 1
         taken = self._take(is_forced)  # 2
         if taken is None:
@@ -94,7 +94,7 @@ class Housekeeper:
         report = replace(report, promoted=self._promote())  # 3
         report = replace(report, expired=self._expire(dead))  # 4
         try:
-            rebuilt = self._keep_up(beat, epoch, is_forced)  # 5
+            rebuilt = self._keep_up(beat, epoch, is_thorough)  # 5
             if rebuilt is not None:
                 return replace(report, repushed=rebuilt.pushed, mirrored=rebuilt.mirrored, epoch=epoch + 1)
             repushed = sum(rebuild.repush_lost(name) for name in conf().queues)  # 6
@@ -205,14 +205,14 @@ class Housekeeper:
             if len(rows) < CHUNK:
                 return count
 
-    def _keep_up(self, beat: int, epoch: int, is_forced: bool) -> rebuild.Rebuilt | None:
+    def _keep_up(self, beat: int, epoch: int, is_thorough: bool) -> rebuild.Rebuilt | None:
         """Compare the beats; what was rebuilt, if anything."""
-        if not (self._must_rebuild or is_forced or rebuild.is_behind(beat, epoch)):
+        if not (self._must_rebuild or is_thorough or rebuild.is_behind(beat, epoch)):
             rebuild.copy_beat(beat, epoch)
             return None
         rebuilt = rebuild.everything(beat, epoch + 1)
         self._must_rebuild = False
-        is_loss = rebuilt.pushed > 0 and not is_forced
+        is_loss = rebuilt.pushed > 0 and not is_thorough
         log.log(
             logging.WARNING if is_loss else logging.INFO,
             "Redis is filled anew from the database%s: epoch %d, %d jobs pushed",
@@ -221,8 +221,10 @@ class Housekeeper:
         return rebuilt
 
 
-def reconcile() -> Report:
-    """One whole turn now, whoever's turn it is, with everything pushed again: for the command."""
-    report = Housekeeper("reconcile").turn(is_forced=True)
-    assert report is not None
-    return report
+def reconcile(*, is_thorough: bool = False) -> Report:
+    """One whole turn now, whoever's turn it is: for `maintenance` and, thorough, for the command."""
+    housekeeper = Housekeeper("reconcile")
+    while True:
+        report = housekeeper.turn(is_forced=True, is_thorough=is_thorough)
+        if report is not None:  # otherwise another one took the turn in this very moment
+            return report

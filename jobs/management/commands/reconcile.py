@@ -18,7 +18,7 @@ class Command(JobsCommand):
         parser.add_argument("--json", action="store_true")
 
     def run(self, **options: Any) -> None:
-        report = dataclasses.asdict(reconcile.reconcile())
+        report = dataclasses.asdict(reconcile.reconcile(is_thorough=True))
         if options["json"]:
             self.print_json(report)
         else:
