@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
@@ -21,6 +22,9 @@ log = logging.getLogger("jobs.effects")
 
 ENDS = {"done": "executed", "not_done": "not done", "in_doubt": "in doubt"}
 """How the worker's log calls what became of an effect."""
+
+PATIENCE_S, PAUSE_S = 8.0, 0.2
+"""How long, and after what pauses, a record is tried again; later the lease is lost anyhow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,31 @@ def record(
     settled_by: str | None = None,
     reserved_by: int | None = None,
 ) -> None:
-    """Write how an effect ended, under the fence. Raises LeaseLost: then housekeeping has judged it."""
+    """Write how an effect ended, under the fence. Raises LeaseLost: then housekeeping has judged it.
+
+    Where this is the whole transaction an outage of the database is waited out for a while: writing twice
+    changes nothing under the fence, and giving up would leave in doubt what is known.
+    """
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _write(attempt, name, status, result, error, settled_by, reserved_by or attempt.attempt)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > give_up:
+                raise
+            connection.close()
+            time.sleep(PAUSE_S)
+
+
+def _write(
+    attempt: Attempt,
+    name: str,
+    status: str,
+    result: str | None,
+    error: str | None,
+    settled_by: str | None,
+    reserved_by: int,
+) -> None:
     cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -94,7 +122,7 @@ def record(
             cursor.execute(
                 f"UPDATE jobs_effect SET status = %s, result = {cast}, error = %s, settled_by = %s, ended_at = {NOW}"
                 " WHERE job_id = %s AND name = %s AND attempt = %s",
-                [status, result, error, settled_by, db_id(attempt.job_id), name, reserved_by or attempt.attempt],
+                [status, result, error, settled_by, db_id(attempt.job_id), name, reserved_by],
             )
         if cursor.rowcount != 1:
             raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease during an effect")
