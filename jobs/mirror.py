@@ -8,6 +8,7 @@ within the present epoch; otherwise the database answers and the mirror is mende
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import redis
 
 from jobs import queue
 from jobs.conf import conf
@@ -22,6 +24,10 @@ from jobs.rows import COLUMNS, Row, db_id, fetch, marks, mirror_entry
 
 STATUS = "jobs:status:"
 EPOCH = "jobs:epoch"
+
+LOOK = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}"
+LOOK_SHA = hashlib.sha1(LOOK.encode(), usedforsecurity=False).hexdigest()
+"""A script, since making redis-py's pipeline object costs more than the round trip."""
 
 _quiet_until = 0.0
 
@@ -48,12 +54,7 @@ def peek(job_id: uuid.UUID) -> Entry | None:
     if time.monotonic() < _quiet_until:
         return None
     try:
-        key = f"{STATUS}{job_id}"
-        pipeline = queue.broker().pipeline(transaction=False)
-        pipeline.get(key)
-        pipeline.pttl(key)
-        pipeline.get(EPOCH)
-        raw, left_ms, epoch = pipeline.execute()
+        raw, left_ms, epoch = _look(f"{STATUS}{job_id}")
     except queue.OUTAGE:
         _quiet_until = time.monotonic() + conf().breaker_s
         return None
@@ -66,6 +67,16 @@ def peek(job_id: uuid.UUID) -> Entry | None:
     age_s = conf().mirror_ttl_s - left_ms / 1000
     is_fresh = document["status"]["status"] == "succeeded" or age_s <= conf().mirror_trust_s
     return Entry(int(stamp[8:16], 16), document["owner"], document["status"], is_fresh)
+
+
+def _look(key: str) -> tuple[bytes | None, int, bytes | None]:
+    """The entry, the milliseconds it has left, and the present epoch."""
+    broker = queue.broker()
+    try:
+        found: Any = broker.evalsha(LOOK_SHA, 2, key, EPOCH)
+    except redis.exceptions.NoScriptError:
+        found = broker.eval(LOOK, 2, key, EPOCH)
+    return tuple(found)
 
 
 def read_status(job_id: uuid.UUID) -> tuple[str, dict[str, Any]] | None:
