@@ -53,7 +53,8 @@ class LaneTransport:
         self.threads = ThreadedApp(get_wsgi_application())
         self.app: App = lane(self.threads)
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="loop", daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="loop", daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
         """Close the connections that its threads keep."""
@@ -66,6 +67,8 @@ class LaneTransport:
         list(self.threads.pool.map(close_one, range(THREADS)))
         self.threads.pool.shutdown()
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
 
     def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         return self.run(self.answer(method, path, [body], headers))
