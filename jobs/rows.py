@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -91,7 +92,9 @@ def _fragment(text: str | None) -> orjson.Fragment | None:
     return None if text is None else orjson.Fragment(text)
 
 
+@cache
 def is_postgresql() -> bool:
+    """Asked several times a row, and the same for the life of a process."""
     return connection.vendor == "postgresql"
 
 
