@@ -6,6 +6,8 @@ import threading
 import uuid
 from typing import Any
 
+from django.db import transaction
+
 import jobs
 from jobs import leases, run, transitions
 from jobs.context import JobContext
@@ -27,7 +29,9 @@ def open_lease() -> uuid.UUID:
 
 
 def claim(job_id: uuid.UUID, lease_id: uuid.UUID | None = None) -> Claimed:
-    (claimed,) = transitions.claim([job_id], lease_id=lease_id or open_lease(), worker="w1")
+    lease_id = lease_id or open_lease()
+    with transaction.atomic():
+        (claimed,) = transitions.claim([job_id], lease_id=lease_id, worker="w1")
     return claimed
 
 
@@ -44,7 +48,8 @@ def ended(row: Row | Job, end: End, **facts: Any) -> Ended:
 
 
 def end(row: Row | Job, how: End, *, actor: Actor = Actor.WORKER, **facts: Any) -> list[Row]:
-    return transitions.end_attempts([ended(row, how, **facts)], actor=actor, who="w1")
+    with transaction.atomic():
+        return transitions.end_attempts([ended(row, how, **facts)], actor=actor, who="w1")
 
 
 def attempt(job_id: uuid.UUID, lease_id: uuid.UUID | None = None) -> Job:
@@ -52,7 +57,8 @@ def attempt(job_id: uuid.UUID, lease_id: uuid.UUID | None = None) -> Job:
     claimed = claim(job_id, lease_id)
     context = context_of(claimed)
     outcome = run.run(claimed, context, context.slot, WATCH)
-    transitions.end_attempts([outcome], actor=Actor.WORKER, who="w1")
+    with transaction.atomic():
+        transitions.end_attempts([outcome], actor=Actor.WORKER, who="w1")
     return Job.objects.get(pk=job_id)
 
 
