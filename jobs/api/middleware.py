@@ -34,9 +34,14 @@ class Problems(MiddlewareMixin):
         if not request.path_info.startswith(PATHS):
             return response
         if response.status_code >= 400 and response.headers.get("Content-Type") != problems.MEDIA_TYPE:
-            response = self._problem(request, response.status_code)
+            response = self._problem(request, response)
         response.headers["X-Request-Id"] = problems.request_id(request)
         return response
 
-    def _problem(self, request: HttpRequest, status: int) -> HttpResponse:
-        return problems.plain_response(request, status, DETAILS.get(status, "The request cannot be served."))
+    def _problem(self, request: HttpRequest, page: HttpResponseBase) -> HttpResponse:
+        """The problem in place of a page, with the headers that other middleware gave it."""
+        status = page.status_code
+        problem = problems.plain_response(request, status, DETAILS.get(status, "The request cannot be served."))
+        for name, value in page.headers.items():
+            problem.headers.setdefault(name, value)
+        return problem

@@ -93,7 +93,7 @@ def of_error(error: JobsError, request_id: str) -> dict[str, Any]:
 def plain_response(request: HttpRequest, status: int, detail: str) -> HttpResponse:
     """A problem outside of any view."""
     body = orjson.dumps(document(status, detail, request_id(request)))
-    return HttpResponse(body, status=status, content_type=MEDIA_TYPE)
+    return HttpResponse(body, status=status, content_type=MEDIA_TYPE, headers={"Content-Length": str(len(body))})
 
 
 def handle(exc: Exception, context: dict[str, Any]) -> Response:

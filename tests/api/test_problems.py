@@ -22,6 +22,8 @@ from tests.api.transports import Api
 def test_a_path_that_is_none_is_a_404(django_api: Api, path: str) -> None:
     answer = django_api.call("POST" if path.endswith("pause") else "GET", path)
     assert (answer.status, answer.code) == (404, "not-found")
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
