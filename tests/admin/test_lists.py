@@ -118,7 +118,7 @@ def test_the_search_box_understands_ids_keys_types_and_tags(staff: Client, term:
     assert shown(staff.get(LIST, {"q": term.format(id=wanted.pk)})) == [wanted.pk]
 
 
-@pytest.mark.parametrize("term", ["id:nonsense", "rder-1", "%", "_", "key:%", str(uuid.uuid4())])
+@pytest.mark.parametrize("term", ["id:nonsense", "rder-1", "%", "_", "key:%", "00000000-0000-7000-8000-000000000000"])
 def test_a_search_finds_nothing_in_the_middle_of_a_key_and_knows_no_wildcards(staff: Client, term: str) -> None:
     make_job(key="order-1")
     assert shown(staff.get(LIST, {"q": term})) == []

@@ -105,8 +105,8 @@ def test_a_stock_worker_finds_nothing_to_do_in_a_pushed_double(world: World) -> 
         DefaultSerializer.dumps(("os.system", None, ("touch /tmp/never",), {})),
         JSONSerializer.dumps(("os.system", None, ["touch /tmp/never"], {})),
         JSONSerializer.dumps(("jobs.worker.perform", None, ["no uuid"], {})),
-        JSONSerializer.dumps(("jobs.worker.perform", None, [], {"job_id": str(uuid.uuid4())})),
-        JSONSerializer.dumps(("jobs.worker.perform", "os", [str(uuid.uuid4())], {})),
+        JSONSerializer.dumps(("jobs.worker.perform", None, [], {"job_id": "00000000-0000-7000-8000-000000000000"})),
+        JSONSerializer.dumps(("jobs.worker.perform", "os", ["00000000-0000-7000-8000-000000000000"], {})),
     ],
 )
 def test_nothing_but_our_own_function_is_ever_run(world: World, data: bytes) -> None:
