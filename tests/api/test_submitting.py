@@ -8,10 +8,12 @@ import uuid
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pydantic import BaseModel
 
 from jobs import registry
 from jobs.models import IdempotencyKey, Job
+from jobs.prune import prune
 from jobs.registry import handler
 from tests.api.transports import Api, LaneTransport
 
@@ -119,6 +121,18 @@ def test_a_known_key_is_answered_before_the_payload_is_validated(api: Api) -> No
     finally:
         registry.unregister("grows-strict")
     assert (first.status, again.status, gone.status) == (202, 200, 200)
+
+
+def test_a_replay_is_answered_after_the_job_was_pruned(api: Api) -> None:
+    first = api.submit(idempotencyKey="k")
+    api.post(first["links"]["cancel"])
+    prune(timezone.now() + dt.timedelta(days=100))
+    assert not Job.objects.exists()
+    again = api.post("/api/jobs", {"type": "echo", "idempotencyKey": "k"})
+    assert (again.status, again.json()["id"], again.json()["status"]) == (200, first["id"], "cancelled")
+    assert again.headers["location"] == first["links"]["status"]
+    other = api.post("/api/jobs", {"type": "echo", "idempotencyKey": "k", "tags": ["x"]})
+    assert (other.status, other.code) == (422, "key-reused")
 
 
 NOT_JSON = [
