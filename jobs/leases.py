@@ -15,15 +15,19 @@ from collections.abc import Callable, Sequence
 from django.db import connection, transaction
 
 from jobs import process, queue, stats, transitions
+from jobs.conf import conf
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
-from jobs.rows import Row, db_id
+from jobs.rows import COLUMNS, Row, db_id, is_postgresql, make_row
 from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
 
 ROUNDS, ROUND_S = 20, 0.05
 """How often, and after how many seconds, rows that others have locked are looked for again."""
+
+FORK_S = 5.0
+"""How long the start of an isolated attempt may take."""
 
 Verdict = Callable[[Sequence[Row]], list[Ended]]
 """What is to become of the running jobs of a lease."""
@@ -98,6 +102,30 @@ def _count(before: Sequence[Row], after: Sequence[Row], lease_id: uuid.UUID) -> 
 def _age_s(row: Row) -> float:
     started = parse(row.started_at)
     return 0.0 if started is None else max(0.0, (dt.datetime.now(dt.UTC) - started).total_seconds())
+
+
+def past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
+    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout.
+
+    Those in a process of their own have twice as long: the horse ends them by itself, and alone.
+    """
+    if is_postgresql():
+        age = f"EXTRACT(EPOCH FROM {NOW} - started_at)"
+    else:
+        age = f"(julianday({NOW}) - julianday(started_at)) * 86400.0"
+    extra_s = conf().hard_timeout_extra_s
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {COLUMNS}, timeout_s, {age} - timeout_s FROM jobs_job"
+            f" WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
+            [db_id(lease_id), extra_s],
+        )
+        late = [(make_row(raw[:-2]), raw[-2], raw[-1]) for raw in cursor.fetchall()]
+    return {
+        row.id: f"the attempt was killed {late_s:.1f} s after its timeout of {timeout_s} s"
+        for row, timeout_s, late_s in late
+        if not is_isolated(row) or late_s > 2 * extra_s + FORK_S
+    }
 
 
 # --- verdicts -------------------------------------------------------------------------------------

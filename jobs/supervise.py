@@ -1,4 +1,4 @@
-"""The parent's duties to one horse after another: lease, dead-man timer, renewal, end.
+"""The parent's duties to one horse after another: start, watch, end. `incarnation.py` keeps its lease.
 
 The order is what makes it safe: the lease is opened and the timer armed before the horse exists; the
 timer is re-armed from *before* each renewal; when renewing fails the horse is killed well before any
@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -26,24 +26,16 @@ from django.db import DatabaseError, InterfaceError, connection
 from jobs import leases, process
 from jobs.conf import conf
 from jobs.horse import RECYCLE
+from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
 from jobs.lifecycle import Actor
-from jobs.models.clock import NOW
-from jobs.rows import COLUMNS, db_id, is_postgresql, make_row
-from jobs.run import is_isolated
 
 log = logging.getLogger("jobs.worker")
 
 LOOK_S = 0.05
 """Seconds between two looks at the horse."""
 
-FENCE_SHARE, DEAD_MAN_SHARE = 11 / 15, 13 / 15
-"""Shares of `lease_s` since the last renewal began: here the parent kills its horse, there the kernel both."""
-
 RESTART_S = (0.2, 5.0)
 """Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
-
-FORK_S = 5.0
-"""How long the start of an isolated attempt may take."""
 
 STEADY_S = 5.0
 """A horse that lived longer than this is followed at once, however it ended."""
@@ -61,24 +53,6 @@ class Options:
     only: uuid.UUID | None = None
 
 
-@dataclass(slots=True)
-class Incarnation:
-    """One horse and its lease."""
-
-    lease_id: uuid.UUID
-    renewed: float
-    """`boottime()` from before the last renewal that was committed."""
-
-    child: subprocess.Popen[bytes] | None = None
-    is_over: threading.Event = field(default_factory=threading.Event)
-    is_revoked: bool = False
-    culprits: dict[uuid.UUID, str] = field(default_factory=dict)
-    """Jobs past their hard limit."""
-
-    killed: str = ""
-    """Why this parent killed the horse; empty: it did not."""
-
-
 class Supervisor:
     """Keeps a horse running until told to stop. Its `run` belongs to the main thread (PDEATHSIG)."""
 
@@ -90,7 +64,6 @@ class Supervisor:
         self.wake: queues.SimpleQueue[None] = queues.SimpleQueue()
         """Reentrant, unlike an Event: a signal handler may put while this very thread waits."""
 
-        self.arming = threading.Lock()
         self.present: Incarnation | None = None
         self.dead_man = process.DeadMan()
 
@@ -148,15 +121,16 @@ class Supervisor:
                     concurrency=options.concurrency,
                 )  # fmt: skip
             except (DatabaseError, InterfaceError) as error:
-                log.warning("waiting for the database: %s", _first_line(error))
+                log.warning("waiting for the database: %s", first_line(error))
                 connection.close()
                 self._nap(1.0)
                 continue
-            present = Incarnation(lease_id, before)
-            if not self._renewed_in_time(present):
+            present = Incarnation(lease_id, before, options.worker, self.dead_man)
+            if present.age_s() > conf().renew_s:  # a slow database has aged it already
+                _forgiving(leases.end_lease, lease_id, leases.released, actor=Actor.WORKER, who=options.worker)
                 self._heed()
                 continue
-            self._arm(present)
+            present.arm()
             present.child = subprocess.Popen(
                 [*_command(), *self._arguments(lease_id)],
                 start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
@@ -164,16 +138,9 @@ class Supervisor:
             )
             self.present = present
             _forgiving(leases.note_horse, lease_id, present.child.pid)
-            threading.Thread(target=self._renew, args=(present,), name="renewal", daemon=True).start()
+            present.keep()
             return present
         return None
-
-    def _renewed_in_time(self, present: Incarnation) -> bool:
-        """Whether the lease is young enough for a horse; a slow database may have aged it already."""
-        if process.boottime() - present.renewed < conf().renew_s:
-            return True
-        _forgiving(leases.end_lease, present.lease_id, leases.released, actor=Actor.WORKER, who=self.options.worker)
-        return False
 
     def _arguments(self, lease_id: uuid.UUID) -> list[str]:
         options = self.options
@@ -182,9 +149,6 @@ class Supervisor:
         arguments += [f"--max-idle={options.max_idle_s}", *(["--burst"] if options.is_burst else [])]
         arguments += [f"--only={options.only}"] if options.only else []
         return [*arguments, "--queues", *options.queue_names]
-
-    def _arm(self, present: Incarnation) -> None:
-        self.dead_man.arm(present.renewed + conf().lease_s * DEAD_MAN_SHARE)
 
     def _watch(self, present: Incarnation) -> int:
         """Until the horse has been reaped; its exit code."""
@@ -203,14 +167,12 @@ class Supervisor:
                 log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
                 self._kill_group(child.pid)
             self._nap(LOOK_S)
-        with self.arming:
-            present.is_over.set()
-            self.dead_man.disarm()
+        present.is_reaped()
         self._kill_group(child.pid)  # what it started
         return child.returncode
 
     def _reason_to_kill(self, present: Incarnation, told_at: float, now: float) -> str:
-        if process.boottime() - present.renewed > conf().lease_s * FENCE_SHARE:
+        if present.age_s() > conf().lease_s * FENCE_SHARE:
             return "its lease cannot be renewed"
         if present.is_revoked:
             return "its lease was revoked"
@@ -245,7 +207,7 @@ class Supervisor:
                 self.present = None
                 return
             except (DatabaseError, InterfaceError) as error:
-                log.warning("waiting for the database to take back jobs: %s", _first_line(error))
+                log.warning("waiting for the database to take back jobs: %s", first_line(error))
                 connection.close()
             self._heed()
             if self.stopping.is_set():
@@ -253,60 +215,6 @@ class Supervisor:
                 if time.monotonic() > give_up:
                     return  # a housekeeper will take the lease for dead
             time.sleep(0.5)
-
-    # --- the renewing thread ----------------------------------------------------------------------
-
-    def _renew(self, present: Incarnation) -> None:
-        """Renew while the horse exists and is not stopped; look for jobs past their hard limit each second."""
-        next_renewal = time.monotonic() + conf().renew_s
-        while not present.is_over.wait(min(1.0, conf().renew_s)):
-            child = present.child
-            if child is None or process.state(child.pid) in ("T", "t", "Z"):
-                continue
-            try:
-                if time.monotonic() >= next_renewal:
-                    self._renew_once(present)
-                    next_renewal = time.monotonic() + conf().renew_s
-                present.culprits.update(_past_hard_limit(present.lease_id))
-            except (DatabaseError, InterfaceError) as error:
-                log.warning("worker %s could not renew its lease: %s", self.options.worker, _first_line(error))
-                connection.close()
-        connection.close()
-
-    def _renew_once(self, present: Incarnation) -> None:
-        before = process.boottime()
-        if leases.renew(present.lease_id):
-            present.renewed = before
-            is_late = process.boottime() - before > conf().lease_s * FENCE_SHARE  # then the fence falls anyway
-            with self.arming:
-                if not is_late and not present.is_over.is_set():
-                    self._arm(present)
-        else:
-            present.is_revoked = True
-
-
-def _past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
-    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout.
-
-    Those in a process of their own have twice as long: the horse ends them by itself, and alone.
-    """
-    if is_postgresql():
-        age = f"EXTRACT(EPOCH FROM {NOW} - started_at)"
-    else:
-        age = f"(julianday({NOW}) - julianday(started_at)) * 86400.0"
-    extra_s = conf().hard_timeout_extra_s
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {COLUMNS}, timeout_s, {age} - timeout_s FROM jobs_job"
-            f" WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
-            [db_id(lease_id), extra_s],
-        )
-        late = [(make_row(raw[:-2]), raw[-2], raw[-1]) for raw in cursor.fetchall()]
-    return {
-        row.id: f"the attempt was killed {late_s:.1f} s after its timeout of {timeout_s} s"
-        for row, timeout_s, late_s in late
-        if not is_isolated(row) or late_s > 2 * extra_s + FORK_S
-    }
 
 
 def _command() -> list[str]:
@@ -327,7 +235,3 @@ def _forgiving(function: Callable[..., object], *arguments: object, **options: o
 
 def _how(exit_code: int) -> str:
     return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
