@@ -11,16 +11,15 @@ from tests.support.world import World
 
 
 @pytest.fixture(autouse=True)
-def lawful(world: World) -> Iterator[None]:
-    yield
-    assert_lawful(world)
-
-
-@pytest.fixture(autouse=True)
-def logs_on_failure(request: pytest.FixtureRequest, world: World) -> Iterator[None]:
-    """What the processes said, where a test failed."""
+def lawful(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Once the test is over; what the processes said is shown where it failed."""
+    if "world" not in request.fixturenames:
+        yield
+        return
+    world: World = request.getfixturevalue("world")
     failed = request.session.testsfailed
     yield
+    assert_lawful(world)
     if request.session.testsfailed > failed:
         for process in world.processes:
             request.node.add_report_section("teardown", " ".join(process.arguments), process.log[-6000:])
