@@ -66,11 +66,8 @@ def begin(context: JobContext, runs: list[int], **options: Any) -> Any:
     manager = context.effect("send", **options)
     if manager.__enter__().pending:
         runs.append(context.attempt)
-    _unfinished.append(manager)
+    lives.abandon(manager)
     return manager
-
-
-_unfinished: list[Any] = []
 
 
 def raising(error: BaseException) -> Act:

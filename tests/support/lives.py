@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import uuid
 from typing import Any
@@ -60,6 +61,11 @@ def attempt(job_id: uuid.UUID, lease_id: uuid.UUID | None = None) -> Job:
     with transaction.atomic():
         transitions.end_attempts([outcome], actor=Actor.WORKER, who="w1")
     return Job.objects.get(pk=job_id)
+
+
+def abandon(effect: object) -> None:
+    """Never leave an effect that was entered, as when its process dies: to be collected would be to be left."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(effect))
 
 
 def expire(lease_id: uuid.UUID) -> list[Row]:
