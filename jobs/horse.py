@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs import isolate, process, queue
-from jobs.commit import Outcome, Recorder, Work
+from jobs import failpoints, isolate, process, queue
+from jobs.commit import Done, Outcome, Recorder, Work
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.fetcher import Fetcher
@@ -43,6 +43,9 @@ log = logging.getLogger("jobs.horse")
 
 TICK_S = 1.0
 """Seconds between two looks at what only the database knows: cancel requests, paused queues, log lines."""
+
+AHEAD_S = 0.005
+"""Seconds that ids popped ahead wait for a thread; then they go back to the head of their list."""
 
 RUNNING_MIRROR_S = 0.02
 """Seconds a job may run before its `running` is mirrored: shorter ones are over before anybody asks."""
@@ -84,6 +87,9 @@ class Horse:
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
+        self.pace = 0
+        """Attempts that ended in the last turn that had any: for as many threads ids are popped ahead."""
+
         self.was_fed = False
         """Whether ids came since the last pop: where one was, there may be more."""
 
@@ -151,8 +157,11 @@ class Horse:
                 self.in_hand.extend(self.recorder.oldest_queued(names, room, older_than_s=conf().lost_margin_s))
 
     def _patience_s(self) -> float:
-        """Seconds to wait for news at most: until the next tick, or until something needs its mirror."""
+        """Seconds to wait for news at most: until the next tick, until something needs its mirror, or until
+        ids that were popped ahead have waited long enough for a thread."""
         waits = [max(0.0, self.last_tick + TICK_S - time.monotonic())]
+        if self.in_hand:
+            waits.append(AHEAD_S)
         for job in self.running.values():
             if job.mirrored[0] == 0:
                 waits.append(max(0.001, job.since + RUNNING_MIRROR_S - time.monotonic()))
@@ -161,11 +170,10 @@ class Horse:
     def _turn(self, outcomes: list[Outcome]) -> None:
         wanted = [self.in_hand.popleft() for _ in range(min(self._room(len(outcomes)), len(self.in_hand)))]
         is_tick = time.monotonic() - self.last_tick >= TICK_S
-        moved: list[Row] = []
+        done = Done()
         if outcomes or wanted or is_tick:
             work = Work(outcomes, [job_id for job_id, _ in wanted], self._lines(is_tick), is_tick, self._contexts())
             done = self.recorder.commit(work)  # step 2
-            moved = done.moved
             for outcome in outcomes:
                 self.running.pop(outcome.ended.job_id, None)
             for job in done.claimed:
@@ -174,7 +182,7 @@ class Horse:
                 self._tick(done.cancelled, done.paused)
         if self.fetcher is None:
             self.is_draining = True  # one attempt was asked for, and there is no other
-        self._tell_redis(moved, len(outcomes))  # step 4
+        self._tell_redis(done.moved, len(outcomes), len(done.claimed))  # step 4
         if outcomes and not self.inbox.empty():
             self.recorder.let_others_write(SQLITE_PAUSE_S)
 
@@ -236,18 +244,17 @@ class Horse:
 
     # --- Redis and the tick -----------------------------------------------------------------------
 
-    def _tell_redis(self, moved: list[Row], ended_count: int) -> None:
+    def _tell_redis(self, moved: list[Row], ended_count: int, claimed_count: int) -> None:
         turn = queue.turn_for(moved)
         if self.fetcher is not None:  # a stock RQ worker names itself
             turn.worker, turn.starts = self.worker, self._unmirrored()
         turn.mirrors = [*turn.mirrors, *self._running_mirrors()]
-        surplus = (
-            len(self.in_hand) if (self.is_draining or self.stopping.is_set()) else max(0, len(self.in_hand) - self.free)
-        )
+        self.pace = ended_count or (self.pace if claimed_count else 0)
+        room = self._room(min(self.pace, len(self.running)))
+        surplus = max(0, len(self.in_hand) - room)
         turn.returns = [self.in_hand.pop() for _ in range(surplus)][::-1]
-        if self.fetcher is not None and (ended_count or self.was_fed) and self.free > 0:
-            # Busy: pop for the threads that are free and for those that will be by then.
-            turn.pop = max(0, self.free + min(ended_count, self.concurrency) - len(self.in_hand))
+        if self.fetcher is not None and (self.pace or self.was_fed):
+            turn.pop = max(0, room - len(self.in_hand))
             turn.queues = self.fetcher.open_queues
             self.was_fed = False
         if turn.mirrors or turn.pushes or turn.deletes or turn.returns or turn.pop:
@@ -262,7 +269,10 @@ class Horse:
     def _call(self, turn: queue.Turn, moved: list[Row]) -> None:
         try:
             turn.mirrors = [*self.recorder.owed_mirrors(), *turn.mirrors]
-            self.in_hand.extend(queue.run(turn))
+            popped = queue.run(turn)
+            if popped:
+                failpoints.hit("claim.after_pop")
+            self.in_hand.extend(popped)
         except queue.OUTAGE as error:
             log.warning("Redis did not answer (%s); housekeeping makes up for it", type(error).__name__)
             self.broker_down_until = time.monotonic() + conf().breaker_s
