@@ -43,9 +43,9 @@ class Claimed(NamedTuple):
 def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
     """Open the next attempt of queued jobs under a lease that is still live.
 
-    Jobs of paused queues are left alone. `status || ''` keeps PostgreSQL from reading the whole backlog
-    through an index of queued jobs, which its statistics take for empty as long as they are old. On PostgreSQL a row that somebody else has locked is skipped:
-    two horses that got the same ids must not wait for each other in opposite order.
+    Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped: two
+    horses that got the same ids must not wait for each other in opposite order. `status || ''` keeps it
+    from reading the whole backlog through an index of queued jobs, which old statistics take for empty.
     """
     if not ids:
         return []
