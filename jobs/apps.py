@@ -13,11 +13,15 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from jobs import checks  # noqa: F401 - registers them
+        from django.conf import settings
+
+        from jobs import checks, failpoints  # noqa: F401 - importing the checks registers them
         from jobs.conf import conf
 
         try:
-            conf()
+            found = conf()
         except ValidationError:
             return  # handlers may read settings; the checks, which every command runs, say what is wrong
+        if settings.DEBUG:
+            failpoints.arm(failpoints.parse(found.fail), found.data_dir)
         autodiscover_modules("handlers")

@@ -34,7 +34,12 @@ def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> lis
         found = conf()
     except ValidationError as error:
         return [_in_words(problem) for problem in error.errors()]
-    return [*_lease_outlives_renewals(found), *_queues_agree(found), *_types_have_queues(found)]
+    return [
+        *_lease_outlives_renewals(found),
+        *_queues_agree(found),
+        *_types_have_queues(found),
+        *_nothing_fails_on_purpose(found),
+    ]
 
 
 def _in_words(problem: Any) -> CheckMessage:
@@ -79,6 +84,15 @@ def _types_have_queues(found: Conf) -> Iterable[CheckMessage]:
                 hint="Add the queue to JOBS_QUEUES; until then each job of this type must name another.",
                 id="jobs.W003",
             )
+
+
+def _nothing_fails_on_purpose(found: Conf) -> Iterable[CheckMessage]:
+    if found.fail and not settings.DEBUG:
+        yield Error(
+            "JOBS_FAIL is set, but DEBUG is off.",
+            hint="Fail-points kill processes; they are for tests. Unset JOBS_FAIL.",
+            id="jobs.E011",
+        )
 
 
 @register

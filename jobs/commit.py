@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
-from jobs import leases, mirror, stats, transitions
+from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import JobContext, Line
 from jobs.documents import isotime
 from jobs.lifecycle import Actor, End, Status
@@ -81,6 +81,10 @@ class Recorder:
             try:
                 with transaction.atomic():
                     done = self._write(work, is_repeat=is_repeat)
+                if done.claimed:
+                    failpoints.hit("claim.after_commit")
+                if work.outcomes:
+                    failpoints.hit("finish.after_commit")
                 if is_repeat:
                     done.moved += self._already_recorded(work, done)
                 _say(done.moved)
@@ -103,6 +107,7 @@ class Recorder:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
             now = {row.id: row for row in done.moved}
             stats.add([(o.row, now[o.row.id], o.run_s) for o in work.outcomes if o.row.id in now], self._worker)
+            failpoints.hit("finish.before_commit")
         _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
         if is_repeat:
             done.moved += self._release_strangers(work)

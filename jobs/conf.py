@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from jobs import failpoints
 
 PREFIX = "JOBS_"
 
@@ -65,7 +67,14 @@ class Conf(BaseModel):
     rate_limit: str = Field("6000/min", pattern=r"^(\d+/(s|sec|m|min|h|hour|d|day))?$", description="Requests an API key may make; empty for no limit.")
     webhook_secret: str = Field("", description="Key that callbacks are signed with; derived from SECRET_KEY when empty.")
     webhook_allow_private: bool = Field(False, description="Lets callbacks and health checks reach private and loopback addresses.")
+    fail: str = Field("", description="Fail-points for tests, `name:nth:kill|stop|raise|sleep|drop`; refused unless DEBUG is on.")
     # fmt: on
+
+    @field_validator("fail")
+    @classmethod
+    def _has_known_points(cls, text: str) -> str:
+        failpoints.parse(text)
+        return text
 
     @property
     def effects_log(self) -> Path:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
-from jobs import queue
+from jobs import failpoints, queue
 
 log = logging.getLogger("jobs.fetcher")
 
@@ -77,8 +77,12 @@ class Fetcher:
                     popped = queue.run(queue.Turn(pop=1, queues=names), connection)
                 else:
                     popped = _decode(cast("tuple[bytes, bytes] | None", connection.blpop(keys, WAIT_S)))
+                if popped:
+                    failpoints.hit("claim.after_pop")
                 backoff_s = BACKOFF_S[0]
-            except queue.OUTAGE as error:
+            except Exception as error:  # whatever it is, the horse must not go deaf
+                if not isinstance(error, queue.OUTAGE):
+                    log.exception("fetching failed; the next try follows")
                 if backoff_s == BACKOFF_S[0]:
                     log.warning("Redis is away (%s); the database is polled meanwhile", type(error).__name__)
                 self._inbox.put("down")

@@ -14,7 +14,7 @@ import uuid
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from jobs import leases, process
+from jobs import failpoints, leases, process
 from jobs.conf import conf
 
 log = logging.getLogger("jobs.worker")
@@ -81,9 +81,11 @@ class Incarnation:
 
     def _renew(self) -> None:
         before = process.boottime()
+        failpoints.hit("renew.before")
         if not leases.renew(self.lease_id):
             self.is_revoked = True
             return
+        failpoints.hit("renew.after_commit")
         self._renewed = before
         if self.age_s() <= conf().lease_s * FENCE_SHARE:  # else the fence falls, and the timer stays as it is
             self.arm()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import connection, transaction
 
-from jobs import process, queue, stats, transitions
+from jobs import failpoints, process, queue, stats, transitions
 from jobs.conf import conf
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
@@ -79,6 +79,8 @@ def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) 
             rows = transitions.running_of(lease_id)
             step = transitions.end_attempts(verdict(rows), actor=actor, who=who) if rows else []
             _count(rows, step, lease_id)
+            if step:
+                failpoints.hit("expire.before_commit")
         queue.push(step)
         moved += step
         with connection.cursor() as cursor:

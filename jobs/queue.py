@@ -26,6 +26,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job as BaseRqJob
 from rq.serializers import JSONSerializer
 
+from jobs import failpoints
 from jobs.conf import conf
 from jobs.rows import Row, mirror_entry
 
@@ -161,7 +162,9 @@ def push(rows: Sequence[Row]) -> None:
     if not rows or time.monotonic() < _quiet_until:
         return
     try:
+        failpoints.hit("push.before")
         run(turn_for(rows))
+        failpoints.hit("push.after")
     except OUTAGE as error:
         _quiet_until = time.monotonic() + conf().breaker_s
         log.warning("Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__)

@@ -15,7 +15,7 @@ import orjson
 import pydantic
 from django.db import connections
 
-from jobs import registry
+from jobs import failpoints, registry
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.errors import CancelRequested, EffectHeld, LeaseLost, Permanent, Retry, SoftTimeout, UnknownType
@@ -38,6 +38,7 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
     began = time.monotonic()
     token = object()
     try:
+        failpoints.hit("run.start")
         job_type = registry.get(claimed.row.type)
         payload = _payload(job_type, claimed.payload)
         with slot.running(token):

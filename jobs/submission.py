@@ -30,7 +30,7 @@ import uuid_utils.compat as uuid_utils
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from jobs import canonical, envelope, keys, mirror, registry
+from jobs import canonical, envelope, failpoints, keys, mirror, registry
 from jobs import queue as queue_module
 from jobs.conf import conf
 from jobs.documents import isotime
@@ -141,9 +141,6 @@ def offer(requests: Sequence[JobRequest]) -> Future[list[Outcome]]:
     return _group.offer(requests)
 
 
-# --- one commit -----------------------------------------------------------------------------------
-
-
 def _commit(requests: Sequence[JobRequest]) -> list[Outcome]:
     """`_store` in a transaction of its own. A connection that went stale is replaced, once."""
     for is_last in (False, True):
@@ -151,7 +148,9 @@ def _commit(requests: Sequence[JobRequest]) -> list[Outcome]:
         try:
             with transaction.atomic():
                 outcomes = _store(requests)
+                failpoints.hit("submit.before_commit")
                 stored = True
+            failpoints.hit("submit.after_commit")
             return outcomes
         except (OperationalError, InterfaceError) as error:
             connection.close()
@@ -299,9 +298,6 @@ def _payload_errors(error: pydantic.ValidationError) -> list[FieldError]:
         )
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-
-
-# --- groups of requests that arrive together ------------------------------------------------------
 
 
 def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | Exception]:

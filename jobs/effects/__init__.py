@@ -17,6 +17,7 @@ from enum import Enum
 
 from django.db import connection, transaction
 
+from jobs import failpoints
 from jobs.conf import conf
 from jobs.effects import records
 from jobs.effects.terms import NOTHING_ACCEPTED, Answer, Attempt, Done, Effect, NotDone, Probe, Terms, Unknown, proves
@@ -125,6 +126,8 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
                 with _blocking():
                     records.record(attempt, terms.name, "not_done", error="the attempt was ended before it began")
         if isinstance(found, Effect):
+            if found.pending and is_reserving:
+                failpoints.hit("effect.after_reserve")
             return found
         if found is _Next.HOLD:
             raise EffectHeld(f"the effect {terms.name!r} is in doubt since an earlier attempt")

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from jobs import failpoints
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
@@ -127,6 +128,10 @@ def _write(
         if cursor.rowcount != 1:
             raise LeaseLost(f"attempt {attempt.attempt} of job {attempt.job_id} lost its lease during an effect")
         say(attempt, name, f"taken as done, by {settled_by}" if settled_by else ENDS[status])
+        if status == "done":
+            failpoints.hit("effect.before_done")
+    if status == "done":
+        failpoints.hit("effect.after_done")
 
 
 def hold(attempt: Attempt, name: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from jobs import queue, transitions
+from jobs import failpoints, queue, transitions
 from jobs.cron import BadCron, slot_text
 from jobs.errors import JobsError, KeyReused
 from jobs.lifecycle import FINAL, Actor, Status
@@ -106,7 +106,9 @@ def _carry_out(schedule: Schedule, due: Due, *, is_old_dropped: bool) -> list[uu
         notes.append(f"slots more than {schedule.catch_up_window_s} s old were dropped (catch-up window)")
     chosen, note = _without_overlap(schedule, due.chosen)
     notes.append(note)
+    failpoints.hit("tick.before_insert")
     created, refused = _submit(schedule, chosen)
+    failpoints.hit("tick.after_insert")
     notes += refused
     changes: dict[str, object] = {}
     if created:

@@ -26,6 +26,8 @@ def test_the_project_as_it_ships_has_no_finding():
         ({"INSTALLED_APPS": ["django_rq", "jobs"]}, "jobs.E006"),
         ({"RQ": {}}, "jobs.E007"),
         ({"USE_TZ": False}, "jobs.E010"),
+        ({"JOBS_FAIL": "run.start:1:kill"}, "jobs.E011"),
+        ({"JOBS_FAIL": "run.never:1:kill"}, "jobs.E001"),
         ({"JOBS_QUEUES": "high default"}, "jobs.W003"),
     ],
 )
