@@ -60,13 +60,16 @@ def peek(job_id: uuid.UUID) -> Entry | None:
         return None
     if raw is None:
         return None
-    document = orjson.loads(raw)
-    stamp: str = document["v"]
+    try:
+        document = orjson.loads(raw)
+        stamp, owner, status = document["v"], document["owner"], document["status"]
+        version, is_succeeded = int(stamp[8:16], 16), status["status"] == "succeeded"
+    except (ValueError, TypeError, KeyError):  # somebody else wrote there
+        return None
     if stamp[:8].encode() != (epoch or b"00000000"):
         return None
     age_s = conf().mirror_ttl_s - left_ms / 1000
-    is_fresh = document["status"]["status"] == "succeeded" or age_s <= conf().mirror_trust_s
-    return Entry(int(stamp[8:16], 16), document["owner"], document["status"], is_fresh)
+    return Entry(version, owner, status, is_succeeded or age_s <= conf().mirror_trust_s)
 
 
 def _look(key: str) -> tuple[bytes | None, int, bytes | None]:
