@@ -264,10 +264,10 @@ class Life(RuleBasedStateMachine):
 def test_a_random_life_keeps_every_promise() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=60,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 from django.db import connection
@@ -16,7 +17,7 @@ def locked() -> Iterator[None]:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA busy_timeout = 50")
-        other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+        other: Any = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
     else:
         connection.ensure_connection()

@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 import pytest
 
-from jobs import Permanent, Retry, lifecycle, operate
+from jobs import Permanent, Retry, lifecycle, operate, transitions
 from jobs.context import JobContext
 from jobs.effects import Done, NotDone, Unknown
 from jobs.errors import CancelRequested, EffectNotSettled, LeaseLost, MalformedRequest
@@ -367,7 +367,7 @@ def test_a_transactional_effect_is_committed_with_its_rows(register: Register) -
 
     job_id = lives.submit(register(work))
     for _ in range(3):
-        lives.transitions.promote([job_id], actor=Actor.OPERATOR, who="x")
+        transitions.promote([job_id], actor=Actor.OPERATOR, who="x")
         job = lives.attempt(job_id)
     assert job.status == "succeeded"
     assert list(QueueState.objects.values_list("name", flat=True)) == ["q1"]
@@ -384,7 +384,7 @@ def test_a_transactional_effect_that_fails_leaves_neither_rows_nor_doubt(registe
     job_id = lives.submit(register(work))
     assert lives.attempt(job_id).status == "scheduled"
     assert (QueueState.objects.count(), effects_of(job_id)) == (0, {})
-    lives.transitions.promote([job_id], actor=Actor.OPERATOR, who="x")
+    transitions.promote([job_id], actor=Actor.OPERATOR, who="x")
     assert lives.attempt(job_id).status == "succeeded"
     assert list(QueueState.objects.values_list("name", flat=True)) == ["q2"]
 

@@ -33,8 +33,16 @@ def quick_switches() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-def soon(slot: Slot, token: object, kind: type[Interrupted] = SoftTimeout, seconds: float = 0.02) -> None:
-    threading.Timer(seconds, slot.interrupt, (token, kind)).start()
+def soon(slot: Slot, token: object, kind: type[Interrupted] = SoftTimeout, seconds: float = 0.02) -> threading.Event:
+    """Interrupt from another thread; the event tells when that was done."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        slot.interrupt(token, kind)
+        done.set()
+
+    threading.Timer(seconds, interrupt).start()
+    return done
 
 
 def spin(seconds: float) -> None:
@@ -76,11 +84,10 @@ def test_a_job_is_interrupted_once() -> None:
     slot, token = Slot(), object()
     caught: list[str] = []
     with slot.running(token):
-        soon(slot, token)
-        soon(slot, token, CancelRequested, 0.04)
-        for _ in range(2):
+        for kind in (SoftTimeout, CancelRequested):
             try:
-                spin(0.1)
+                soon(slot, token, kind).wait(10)
+                spin(0.01)
             except Interrupted as error:
                 caught.append(type(error).__name__)
     assert caught == ["SoftTimeout"]
@@ -107,8 +114,7 @@ def test_a_masked_commit_is_finished_first() -> None:
 
     def handler() -> None:
         with slot.masked():
-            soon(slot, token)
-            spin(0.1)
+            soon(slot, token).wait(10)
             assert slot.will_raise
             finished.append(1)
         finished.append(2)
@@ -124,8 +130,8 @@ def test_a_shield_holds_a_cancel_off_but_not_a_timeout() -> None:
 
     def handler(kind: type[Interrupted]) -> None:
         with slot.shielded():
-            soon(slot, token, kind)
-            spin(0.1)
+            soon(slot, token, kind).wait(10)
+            spin(0.01)
             finished.append(1)
         slot.raise_cancel()
         finished.append(2)
@@ -144,7 +150,7 @@ def test_what_is_left_masked_does_not_mask_the_next_job() -> None:
         slot.masked().__enter__()
     soon(slot, token, seconds=0.05)
     with pytest.raises(SoftTimeout), slot.running(token):
-        spin(0.3)
+        spin(10)
 
 
 def test_the_watch_keeps_many_deadlines_in_their_order() -> None:
@@ -194,8 +200,10 @@ def test_a_cancel_waits_for_the_end_of_an_effect(register: Register) -> None:
 
     def work(job: JobContext, payload: Any) -> None:
         with job.effect("send") as effect:
-            threading.Timer(0.05, job.cancel).start()
-            spin(0.2)
+            thread = threading.Thread(target=job.cancel)
+            thread.start()
+            thread.join()
+            spin(0.01)
             effect.result = "sent"
         after.append(1)
 

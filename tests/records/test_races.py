@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from django.db import transaction
@@ -51,7 +52,7 @@ def test_an_effects_commit_against_an_expiry_is_neither_run_twice_nor_overlooked
     seen = set()
     for _ in range(ROUNDS // 2):
         claimed = lives.claim(lives.submit())
-        lost, _ = together(lambda c=claimed: act(c), lambda c=claimed: lives.expire(c.row.lease_id))
+        lost, _ = together(partial(act, claimed), partial(lives.expire, cast(uuid.UUID, claimed.row.lease_id)))
         assert lost is None or isinstance(lost, LeaseLost), lost
         job = Job.objects.get(pk=claimed.row.id)
         status = Effect.objects.filter(job_id=job.pk).values_list("status", flat=True).first()
@@ -76,7 +77,7 @@ def test_a_cancel_against_the_end_of_an_attempt_is_never_lost(how: End) -> None:
     for _ in range(ROUNDS // 5):
         row = lives.claim(lives.submit()).row
         asked, ended = together(
-            lambda r=row: operate.cancel(r.id, actor=Actor.CLIENT, who="alice"), lambda r=row: lives.end(r, how)
+            partial(operate.cancel, row.id, actor=Actor.CLIENT, who="alice"), partial(lives.end, row, how)
         )
         job = Job.objects.get(pk=row.id)
         assert len(ended) == 1
@@ -141,7 +142,7 @@ def test_a_cancel_at_the_entry_of_an_effect_happens_before_it_or_after_it() -> N
             with lives.context_of(claimed).effect("send"):
                 runs.append(1)
 
-        stopped, _ = together(act, lambda c=claimed: operate.cancel(c.row.id, actor=Actor.CLIENT, who="alice"))
+        stopped, _ = together(act, partial(operate.cancel, claimed.row.id, actor=Actor.CLIENT, who="alice"))
         assert stopped is None or isinstance(stopped, CancelRequested), stopped
         effects = list(Effect.objects.filter(job_id=claimed.row.id).values_list("status", flat=True))
         assert (runs, effects) == (([], []) if stopped else ([1], ["done"]))

@@ -10,7 +10,7 @@ from django.db import transaction
 from pydantic import BaseModel, ConfigDict
 
 import jobs
-from jobs import envelope, prune, submission
+from jobs import envelope, handler, prune, registry, submission
 from jobs.errors import InvalidPayload, JobsError, KeyReused, MalformedRequest, UnknownQueue, UnknownType
 from jobs.models import Event, IdempotencyKey, Job, JobTag
 from jobs.submission import Submitted, submit_many
@@ -144,7 +144,7 @@ def test_a_replayed_key_returns_the_first_job_in_its_present_state() -> None:
 def test_another_request_under_a_known_key_is_a_conflict_and_names_what_differs(
     change: dict[str, Any], pointer: str
 ) -> None:
-    first = {"type": "echo", "payload": {"value": {"a": [1, 2]}}, "max_attempts": 3}
+    first: dict[str, Any] = {"type": "echo", "payload": {"value": {"a": [1, 2]}}, "max_attempts": 3}
     jobs.submit(**first, key="k")
     with pytest.raises(KeyReused) as conflict:
         jobs.submit(**(first | change), key="k")
@@ -161,9 +161,7 @@ def test_a_key_is_its_clients_own_and_case_sensitive() -> None:
 def test_a_replay_is_answered_before_the_payload_is_validated(register: Register) -> None:
     name = register(lambda job, payload: None)
     first = jobs.submit(name, {"mail": "a@b"}, key="k")
-    from jobs import handler
-
-    handler(name, payload=Strict)(jobs.registry.get(name).function)  # type: ignore[attr-defined]
+    handler(name, payload=Strict)(registry.get(name).function)
     assert jobs.submit(name, {"mail": "a@b"}, key="k").id == first.id
     with pytest.raises(InvalidPayload):
         jobs.submit(name, {"mail": "a@b"}, key="other")
@@ -172,7 +170,7 @@ def test_a_replay_is_answered_before_the_payload_is_validated(register: Register
 def test_a_replay_is_answered_after_its_type_is_gone(register: Register) -> None:
     name = register(lambda job, payload: None)
     first = jobs.submit(name, key="k")
-    jobs.registry.unregister(name)  # type: ignore[attr-defined]
+    registry.unregister(name)
     assert jobs.submit(name, key="k").id == first.id
 
 
