@@ -12,31 +12,27 @@ The busier it is the larger the groups; idle, a job costs one commit to start an
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
 import queue as queues
-import signal
-import sys
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from jobs import failpoints, isolate, process, queue
+from jobs import failpoints, process, queue
 from jobs.commit import Done, Outcome, Recorder, Work
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.fetcher import Fetcher
 from jobs.group import SQLITE_PAUSE_S
-from jobs.interrupts import Slot, Watch
-from jobs.lifecycle import End
-from jobs.rows import Row, mirror_entry
-from jobs.run import ended, is_isolated, run
+from jobs.handling import Handlers
+from jobs.interrupts import Slot
+from jobs.roster import Roster, Running
+from jobs.rows import Row
 from jobs.transitions import Claimed
 
 log = logging.getLogger("jobs.horse")
@@ -47,20 +43,8 @@ TICK_S = 1.0
 AHEAD_S = 0.005
 """Seconds that ids popped ahead wait for a thread; then they go back to the head of their list."""
 
-RUNNING_MIRROR_S = 0.02
-"""Seconds a job may run before its `running` is mirrored: shorter ones are over before anybody asks."""
-
 DRAINED, RECYCLE = 0, 75
 """Exit codes: all is done (stop or burst); please start another one (EX_TEMPFAIL of sysexits.h)."""
-
-
-@dataclass(slots=True)
-class Running:
-    claimed: Claimed
-    context: JobContext
-    since: float = field(default_factory=time.monotonic)
-    mirrored: tuple[int, int] = (0, 0)
-    """(row version, progress number) that the mirror was told last."""
 
 
 class Horse:
@@ -80,10 +64,9 @@ class Horse:
         self.concurrency, self.is_burst, self.max_jobs, self.max_idle_s = concurrency, is_burst, max_jobs, max_idle_s
         self.stopping = threading.Event()
         self.inbox: queues.SimpleQueue[Any] = queues.SimpleQueue()
-        self.tasks: queues.SimpleQueue[tuple[Claimed, JobContext] | None] = queues.SimpleQueue()
-        self.running: dict[uuid.UUID, Running] = {}
+        self.handlers = Handlers(concurrency, self.inbox, self.stopping)
+        self.running = Roster()
         self.in_hand: deque[tuple[uuid.UUID, str]] = deque()
-        self.watch = Watch()
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
@@ -100,7 +83,6 @@ class Horse:
         self.last_tick = 0.0
         self.idle_since = time.monotonic()
         self.broker_down_until = 0.0
-        self.last_group = 1
         if only is not None:
             self.in_hand.append((only, ""))
 
@@ -108,8 +90,6 @@ class Horse:
 
     def work(self) -> int:
         """Work until told to stop or drained; the exit code."""
-        for number in range(self.concurrency):
-            threading.Thread(target=self._handle, name=f"handler-{number}", daemon=True).start()
         if self.fetcher is not None:
             self.fetcher.start(self.queue_names)
         log.info("horse %d of worker %s is ready, %d threads", os.getpid(), self.worker, self.concurrency)
@@ -162,17 +142,15 @@ class Horse:
         waits = [max(0.0, self.last_tick + TICK_S - time.monotonic())]
         if self.in_hand:
             waits.append(AHEAD_S)
-        for job in self.running.values():
-            if job.mirrored[0] == 0:
-                waits.append(max(0.001, job.since + RUNNING_MIRROR_S - time.monotonic()))
-        return min(waits)
+        return min(*waits, self.running.patience_s())
 
     def _turn(self, outcomes: list[Outcome]) -> None:
         wanted = [self.in_hand.popleft() for _ in range(min(self._room(len(outcomes)), len(self.in_hand)))]
         is_tick = time.monotonic() - self.last_tick >= TICK_S
         done = Done()
         if outcomes or wanted or is_tick:
-            work = Work(outcomes, [job_id for job_id, _ in wanted], self._lines(is_tick), is_tick, self._contexts())
+            lines = self.running.lines() if is_tick else []
+            work = Work(outcomes, [job_id for job_id, _ in wanted], lines, is_tick, self.running.contexts())
             done = self.recorder.commit(work)  # step 2
             for outcome in outcomes:
                 self.running.pop(outcome.ended.job_id, None)
@@ -205,50 +183,19 @@ class Horse:
             with contextlib.suppress(*queue.OUTAGE):
                 queue.run(queue.Turn(returns=list(self.in_hand)))
 
-    # --- handler threads --------------------------------------------------------------------------
-
     def _start(self, claimed: Claimed) -> None:
         self.claimed_count += 1
-        slot = Slot()
-        context = JobContext(claimed.row, self.lease_id, slot, self.stopping)
+        context = JobContext(claimed.row, self.lease_id, Slot(), self.stopping)
         self.running[claimed.row.id] = Running(claimed, context)
-        if is_isolated(claimed.row):
-            isolate.prepare()
-        log.info("job %s %s attempt %d starts", claimed.row.id, claimed.row.type, claimed.row.attempt)
-        self.tasks.put((claimed, context))
-
-    def _handle(self) -> None:
-        """A handler thread."""
-        while (task := self.tasks.get()) is not None:
-            claimed, context = task
-            began = time.monotonic()
-            try:
-                if is_isolated(claimed.row):
-                    result = isolate.run_isolated(claimed, context, self.stopping)
-                else:
-                    result = run(claimed, context, context.slot, self.watch)
-            except BaseException as error:  # starting a process may fail; the thread must not
-                log.exception("job %s could not be run", claimed.row.id)
-                code = type(error).__name__
-                result = ended(claimed.row, context, End.RAISED, delay_s=5.0, error_code=code, error_message=str(error))
-            self.inbox.put(Outcome(result, claimed.row, time.monotonic() - began, context.log.take()))
-
-    def _contexts(self) -> dict[uuid.UUID, JobContext]:
-        return {job_id: job.context for job_id, job in self.running.items()}
-
-    def _lines(self, is_tick: bool) -> list[tuple[Row, list[Any]]]:
-        """Log lines of attempts that go on, once a tick."""
-        if not is_tick:
-            return []
-        return [(job.claimed.row, lines) for job in self.running.values() if (lines := job.context.log.take())]
+        self.handlers.take(claimed, context)
 
     # --- Redis and the tick -----------------------------------------------------------------------
 
     def _tell_redis(self, moved: list[Row], ended_count: int, claimed_count: int) -> None:
         turn = queue.turn_for(moved)
         if self.fetcher is not None:  # a stock RQ worker names itself
-            turn.worker, turn.starts = self.worker, self._unmirrored()
-        turn.mirrors = [*turn.mirrors, *self._running_mirrors()]
+            turn.worker, turn.starts = self.worker, self.running.unmirrored()
+        turn.mirrors = [*turn.mirrors, *self.running.mirrors()]
         self.pace = ended_count or (self.pace if claimed_count else 0)
         room = self._room(min(self.pace, len(self.running)))
         surplus = max(0, len(self.in_hand) - room)
@@ -278,23 +225,6 @@ class Horse:
             self.broker_down_until = time.monotonic() + conf().breaker_s
             self.recorder.remember(moved)
 
-    def _unmirrored(self) -> list[uuid.UUID]:
-        """Jobs that Redis is about to be told of as running for the first time."""
-        since = time.monotonic() - RUNNING_MIRROR_S
-        return [job_id for job_id, job in self.running.items() if job.mirrored[0] == 0 and job.since <= since]
-
-    def _running_mirrors(self) -> list[tuple[str, str, bytes]]:
-        """Entries of attempts that go on and have news: that they run, or their progress."""
-        entries = []
-        now = time.monotonic()
-        for job in self.running.values():
-            number, progress = job.context.latest_progress
-            stamp = (job.claimed.row.version, number)
-            if job.mirrored != stamp and now - job.since >= RUNNING_MIRROR_S:
-                entries.append(mirror_entry(job.claimed.row, number, progress))
-                job.mirrored = stamp
-        return entries
-
     def _tick(self, cancelled: Sequence[uuid.UUID], paused: Sequence[str]) -> None:
         self.last_tick = time.monotonic()
         for job_id in cancelled:
@@ -312,37 +242,3 @@ class Horse:
         """Signal handler: take nothing new, tell the handlers."""
         self.stopping.set()
         self.inbox.put("stop")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lease", type=uuid.UUID, required=True)
-    parser.add_argument("--worker", required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--concurrency", type=int, required=True)
-    parser.add_argument("--queues", nargs="+", required=True)
-    parser.add_argument("--burst", action="store_true")
-    parser.add_argument("--max-jobs", type=int, default=0)
-    parser.add_argument("--max-idle", type=float, default=0.0)
-    parser.add_argument("--only", type=uuid.UUID)
-
-
-def main(options: dict[str, Any]) -> None:
-    """The process, from its first step to its end."""
-    process.die_with_parent(options["parent"])
-    process.allow_blocking_in_event_loops()
-    horse = Horse(
-        lease_id=options["lease"],
-        worker=options["worker"],
-        queue_names=options["queues"],
-        concurrency=options["concurrency"],
-        is_burst=options["burst"],
-        max_jobs=options["max_jobs"],
-        max_idle_s=options["max_idle"],
-        only=options["only"],
-    )
-    signal.signal(signal.SIGTERM, horse.stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
-    exit_code = horse.work()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)  # handler threads and isolated attempts are over; nothing waits for daemons

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import uuid
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from jobs import horse
+from jobs import process
+from jobs.horse import Horse
 
 
 class Command(BaseCommand):
@@ -15,7 +20,32 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        horse.add_arguments(parser)
+        parser.add_argument("--lease", type=uuid.UUID, required=True)
+        parser.add_argument("--worker", required=True)
+        parser.add_argument("--parent", type=int, required=True)
+        parser.add_argument("--concurrency", type=int, required=True)
+        parser.add_argument("--queues", nargs="+", required=True)
+        parser.add_argument("--burst", action="store_true")
+        parser.add_argument("--max-jobs", type=int, default=0)
+        parser.add_argument("--max-idle", type=float, default=0.0)
+        parser.add_argument("--only", type=uuid.UUID)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        horse.main(options)
+        process.die_with_parent(options["parent"])
+        process.allow_blocking_in_event_loops()
+        horse = Horse(
+            lease_id=options["lease"],
+            worker=options["worker"],
+            queue_names=options["queues"],
+            concurrency=options["concurrency"],
+            is_burst=options["burst"],
+            max_jobs=options["max_jobs"],
+            max_idle_s=options["max_idle"],
+            only=options["only"],
+        )
+        signal.signal(signal.SIGTERM, horse.stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
+        exit_code = horse.work()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)  # handler threads and isolated attempts are over; nothing waits for daemons

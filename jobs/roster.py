@@ -1,0 +1,56 @@
+"""What a horse runs at the moment, and what of it Redis and the database have yet to hear."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from jobs.context import JobContext, Line
+from jobs.rows import Row, mirror_entry
+from jobs.transitions import Claimed
+
+RUNNING_MIRROR_S = 0.02
+"""Seconds a job may run before its `running` is mirrored: shorter ones are over before anybody asks."""
+
+
+@dataclass(slots=True)
+class Running:
+    claimed: Claimed
+    context: JobContext
+    since: float = field(default_factory=time.monotonic)
+    mirrored: tuple[int, int] = (0, 0)
+    """(row version, progress number) that the mirror was told last."""
+
+
+class Roster(dict[uuid.UUID, Running]):
+    """The running attempts by job id. Belongs to the horse's main thread."""
+
+    def contexts(self) -> dict[uuid.UUID, JobContext]:
+        return {job_id: job.context for job_id, job in self.items()}
+
+    def lines(self) -> list[tuple[Row, list[Line]]]:
+        """Log lines that were not stored yet."""
+        return [(job.claimed.row, lines) for job in self.values() if (lines := job.context.log.take())]
+
+    def patience_s(self) -> float:
+        """Seconds until one of them needs its first mirror."""
+        waits = [job.since + RUNNING_MIRROR_S - time.monotonic() for job in self.values() if job.mirrored[0] == 0]
+        return max(0.001, min(waits)) if waits else float("inf")
+
+    def unmirrored(self) -> list[uuid.UUID]:
+        """Those that Redis is about to be told of as running for the first time."""
+        since = time.monotonic() - RUNNING_MIRROR_S
+        return [job_id for job_id, job in self.items() if job.mirrored[0] == 0 and job.since <= since]
+
+    def mirrors(self) -> list[tuple[str, str, bytes]]:
+        """Entries of attempts that go on and have news: that they run, or their progress."""
+        entries = []
+        now = time.monotonic()
+        for job in self.values():
+            number, progress = job.context.latest_progress
+            stamp = (job.claimed.row.version, number)
+            if job.mirrored != stamp and now - job.since >= RUNNING_MIRROR_S:
+                entries.append(mirror_entry(job.claimed.row, number, progress))
+                job.mirrored = stamp
+        return entries
