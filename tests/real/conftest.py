@@ -12,14 +12,12 @@ from tests.support.world import World
 
 @pytest.fixture(autouse=True)
 def lawful(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Once the test is over; what the processes said is shown where it failed."""
+    """Once the test is over; what the processes said is shown where something failed."""
     if "world" not in request.fixturenames:
         yield
         return
     world: World = request.getfixturevalue("world")
-    failed = request.session.testsfailed
     yield
+    for process in world.processes:
+        request.node.add_report_section("teardown", " ".join(process.arguments), process.log[-6000:])
     assert_lawful(world)
-    if request.session.testsfailed > failed:
-        for process in world.processes:
-            request.node.add_report_section("teardown", " ".join(process.arguments), process.log[-6000:])

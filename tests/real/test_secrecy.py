@@ -30,7 +30,7 @@ def test_neither_payload_nor_result_nor_error_stands_in_any_log(world: World) ->
     reached(cancelled, "running")
     operate.cancel(cancelled, actor=Actor.CLIENT, who="alice")
     reached(cancelled, "cancelled")
-    stock.wait()
+    stock.wait(100)
     worker.stop()
     said = "".join(process.log for process in world.processes)
     assert str(ids[0]) in said

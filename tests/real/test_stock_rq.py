@@ -56,7 +56,7 @@ def test_a_stock_worker_runs_our_jobs_and_leaves_nothing_but_rqs_own(world: Worl
     good, failing, permanent = echo(value="v"), echo(failTimes=1), echo(permanent=True)
     with_effect = echo(effect="charge", queue="low")
     process = start("--burst")  # type: ignore[operator]
-    assert process.wait() == 0, process.log
+    assert process.wait(100) == 0, process.log
     assert reached(good, "succeeded", timeout_s=0).result == {"value": "v", "attempt": 1}
     assert story(good) == ["submit", "start", "succeed"]
     assert reached(failing, "scheduled", timeout_s=0).failures == 1
@@ -72,7 +72,7 @@ def test_a_stock_worker_runs_our_jobs_and_leaves_nothing_but_rqs_own(world: Worl
 def test_a_handler_that_crashes_under_a_stock_worker_costs_a_crash_and_runs_again(world: World, start: object) -> None:
     crashing, after = echo(crashTimes=1), echo()
     process = start("--burst")  # type: ignore[operator]
-    assert process.wait() == 0, process.log
+    assert process.wait(100) == 0, process.log
     reached(after, "succeeded", timeout_s=0)
     assert reached(crashing, "succeeded", timeout_s=0).crashes == 1
     assert story(crashing) == ["submit", "start", "expire", "start", "succeed"]
@@ -95,7 +95,7 @@ def test_a_stock_worker_finds_nothing_to_do_in_a_pushed_double(world: World) -> 
     job_id = echo()
     queue.broker().rpush("rq:queue:default", *[str(job_id)] * 3)
     process = world.manage(*OURS, "--burst")
-    assert process.wait() == 0, process.log
+    assert process.wait(100) == 0, process.log
     assert story(job_id) == ["submit", "start", "succeed"]
 
 
