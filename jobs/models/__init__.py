@@ -1,6 +1,6 @@
 """The tables. The database is the truth: everything in Redis is rebuilt from here.
 
-`Job.status` is written by `transitions.py` alone, and jobs are created by `submission.py` alone.
+`Job.status` is written by `transitions.py` alone, and jobs are created by `submission` alone.
 """
 
 from jobs.models.access import ApiKey

@@ -1,0 +1,154 @@
+"""Steps 2 to 5 of accepting, for many requests in one commit, and step 6 after it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import Error as DjangoDatabaseError
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from jobs import canonical, failpoints, keys, mirror
+from jobs import queue as queue_module
+from jobs.documents import isotime
+from jobs.envelope import JobRequest
+from jobs.errors import DatabaseUnavailable, FieldError, JobsError, KeyReused
+from jobs.rows import Row
+from jobs.submission.validate import prepare
+from jobs.transitions import NewJob, insert
+
+log = logging.getLogger("jobs.submission")
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted job: new, or the one that its key was used for first."""
+
+    id: uuid.UUID
+    is_new: bool
+    row: Row | None
+    """None where the job was pruned and only its key is left."""
+
+    tombstone: dict[str, Any] | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The status document, for orjson: JSON columns are fragments."""
+        return self.row.document if self.row is not None else (self.tombstone or {})
+
+
+Outcome = Submitted | JobsError
+
+
+def commit(requests: Sequence[JobRequest]) -> list[Outcome]:
+    """`store` in a transaction of its own. A connection that went stale is replaced, once."""
+    for is_last in (False, True):
+        stored = False
+        try:
+            with transaction.atomic():
+                outcomes = store(requests)
+                failpoints.hit("submit.before_commit")
+                stored = True
+            failpoints.hit("submit.after_commit")
+            return outcomes
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            # After `stored` the COMMIT itself failed and may have happened: only the client's key may tell.
+            if is_last or stored or not _is_stale(error):
+                log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
+                raise DatabaseUnavailable() from error
+    raise AssertionError("unreachable")
+
+
+def _is_stale(error: Exception) -> bool:
+    """Whether the server went away between two requests, so that a new connection may work at once."""
+    return connection.vendor == "postgresql" and getattr(error.__cause__, "sqlstate", None) in (None, "57P01")
+
+
+def store(requests: Sequence[JobRequest]) -> list[Outcome]:
+    """Steps 2 to 5 for all requests, inside a transaction."""
+    outcomes: dict[int, Outcome] = {}
+    new = _validated(requests, [i for i, request in enumerate(requests) if request.key is None], outcomes)
+    waiting = [i for i, request in enumerate(requests) if request.key is not None]
+    while waiting:
+        known = keys.known_keys(pair_of(requests[i]) for i in waiting)
+        answer_known(requests, [i for i in waiting if pair_of(requests[i]) in known], known, outcomes)
+        unknown = [i for i in waiting if i not in outcomes]
+        firsts = {pair_of(requests[i]): i for i in reversed(unknown)}  # of equal keys in one group the first wins
+        candidates = _validated(requests, sorted(firsts.values()), outcomes)
+        won = keys.insert_keys([(requests[i], job.id) for i, job in candidates])
+        winners = [(i, job) for i, job in candidates if job.id in won]
+        _insert(winners, outcomes)  # before the next look-up, which answers their replays in this group
+        waiting = [i for i in unknown if i not in outcomes]
+    _insert(new, outcomes)
+    return [outcomes[i] for i in range(len(requests))]
+
+
+def _insert(new: Sequence[tuple[int, NewJob]], outcomes: dict[int, Outcome]) -> None:
+    for (index, _), row in zip(new, insert([job for _, job in new]), strict=True):
+        outcomes[index] = Submitted(row.id, True, row)
+
+
+def _validated(
+    requests: Sequence[JobRequest], indexes: Sequence[int], outcomes: dict[int, Outcome]
+) -> list[tuple[int, NewJob]]:
+    """The jobs of those requests that are valid; the errors of the others go into the outcomes."""
+    jobs: list[tuple[int, NewJob]] = []
+    for index in indexes:
+        try:
+            jobs.append((index, prepare(requests[index])))
+        except JobsError as error:
+            outcomes[index] = error
+    return jobs
+
+
+def pair_of(request: JobRequest) -> keys.Pair:
+    return request.client, request.key or ""
+
+
+def answer_known(
+    requests: Sequence[JobRequest],
+    indexes: Sequence[int],
+    known: dict[keys.Pair, keys.Known],
+    outcomes: dict[int, Outcome],
+) -> None:
+    """Replays with the job's present state; conflicts with the pointers that differ, never their values."""
+    replays = [i for i in indexes if known[pair_of(requests[i])].is_same_request(requests[i])]
+    conflicts = [i for i in indexes if i not in set(replays)]
+    rows = {row.id: row for row in mirror.rows_of([known[pair_of(requests[i])].job_id for i in replays])}
+    for i in replays:
+        first = known[pair_of(requests[i])]
+        outcomes[i] = Submitted(first.job_id, False, rows.get(first.job_id), first.tombstone)
+    sent = keys.first_requests([known[pair_of(requests[i])].job_id for i in conflicts])
+    for i in conflicts:
+        first = known[pair_of(requests[i])]
+        request = requests[i]
+        pointers: list[str] = []
+        if first.job_id in sent:
+            now = {"type": request.type, "payload": request.payload, **request.options}
+            pointers = canonical.differing_pointers(sent[first.job_id], now)
+        used_at = isotime(first.created_at)
+        outcomes[i] = KeyReused(
+            f"this idempotency key was first used at {used_at}, for another request",
+            [FieldError(pointer, "differs", "differs from the first request") for pointer in pointers],
+            first_used_at=used_at,
+        )
+
+
+def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> None:
+    """Step 6. What fails here is made up for by housekeeping."""
+    queue_module.push([o.row for o in outcomes if isinstance(o, Submitted) and o.is_new and o.row is not None])
+    replays = [
+        pair_of(request)
+        for outcome, request in zip(outcomes, requests, strict=True)
+        if isinstance(outcome, Submitted) and not outcome.is_new
+    ]
+    if replays:
+        try:
+            keys.note_replays(replays)
+        except (DjangoDatabaseError, InterfaceError):  # a counter: the answer is right without it
+            log.warning("%d replays were answered, but not counted", len(replays))
+            connection.close_if_unusable_or_obsolete()

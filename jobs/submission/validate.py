@@ -1,0 +1,64 @@
+"""Step 3: the job that a request asks for, or everything that is wrong with it. Pure."""
+
+from __future__ import annotations
+
+import orjson
+import pydantic
+import uuid_utils.compat as uuid_utils
+
+from jobs import registry
+from jobs.conf import conf
+from jobs.envelope import JobRequest
+from jobs.errors import FieldError, InvalidPayload, UnknownQueue
+from jobs.lifecycle import Actor
+from jobs.transitions import NewJob
+
+ACTORS = {"schedule": Actor.SCHEDULER, "command": Actor.OPERATOR}
+"""Who caused the first event, by the job's source; a client otherwise."""
+
+
+def prepare(request: JobRequest) -> NewJob:
+    """Step 3: the job that a request asks for. Raises UnknownType, UnknownQueue, InvalidPayload."""
+    job_type = registry.get(request.type)
+    options = request.options
+    queue_name = options.get("queue") or job_type.queue
+    if queue_name not in conf().queues:
+        raise UnknownQueue(f"there is no queue {queue_name!r}: a job in it would never run", queues=conf().queues)
+    if job_type.payload is not None:
+        try:
+            job_type.payload.model_validate(request.payload)
+        except pydantic.ValidationError as error:
+            raise InvalidPayload(
+                f"the payload does not fit the type {request.type!r}", _payload_errors(error)
+            ) from None
+    return NewJob(
+        id=uuid_utils.uuid7(),
+        type=request.type,
+        queue=queue_name,
+        client=request.client,
+        source=request.source,
+        key=request.key,
+        payload=orjson.dumps(request.payload).decode(),
+        options=orjson.dumps(options).decode(),
+        callback_url=options.get("callbackUrl"),
+        max_attempts=int(options.get("maxAttempts") or job_type.max_attempts),
+        max_crashes=job_type.max_crashes,
+        timeout_s=int(options.get("timeoutSeconds") or job_type.timeout_s),
+        run_at=request.run_at,
+        delay_s=request.delay_s,
+        tags=request.tags,
+        who=request.who,
+        actor=ACTORS.get(request.source, Actor.CLIENT),
+    )
+
+
+def _payload_errors(error: pydantic.ValidationError) -> list[FieldError]:
+    """Every error with its pointer; never the value that was sent."""
+    return [
+        FieldError(
+            "/payload" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in item["loc"]),
+            item["type"],
+            item["msg"],
+        )
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
