@@ -29,6 +29,8 @@ from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.run")
 
+IDLE = 0  # libpq's PQTRANS_IDLE
+
 TIMEOUT = "timeout"
 """The error code of an attempt that ran too long, however it was ended."""
 
@@ -161,9 +163,26 @@ def budget_of(row: Row) -> Budget:
 
 
 def _leave_no_transaction() -> None:
-    """A handler may leave its thread's connection broken or inside a transaction: the next one must not see it."""
+    """A handler may leave its thread's connection broken or inside a transaction: the next one must not see it.
+
+    So may a soft timeout that arrives while Django enters or leaves a block. `close` inside a block keeps the dead
+    connection for whoever leaves the block; here nobody will, so the block is forgotten first.
+    """
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block or not connection.get_autocommit():
+        if connection.in_atomic_block or not connection.get_autocommit() or _is_in_transaction(connection):
+            connection.in_atomic_block = connection.closed_in_transaction = False
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Whether one is open that Django did not begin: `BEGIN` as plain SQL. On SQLite it may hold the only write
+    lock, and then nothing is accepted or renewed until this process ends. True for a connection that is closed."""
+    raw = connection.connection
+    if raw is None:
+        return False
+    try:
+        return bool(raw.info.transaction_status != IDLE if connection.vendor == "postgresql" else raw.in_transaction)
+    except Exception:  # the driver's own classes: closed behind Django's back
+        return True

@@ -1,0 +1,84 @@
+"""What a handler leaves behind on its thread's connection is gone before the thread's next job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection, transaction
+
+from jobs.context import JobContext
+from jobs.lifecycle import Status
+from jobs.models import QueueState
+from tests.records.conftest import Register
+from tests.support import lives
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def pause_low() -> None:
+    """A write, which takes SQLite's only lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO jobs_queuestate (name, paused_by) VALUES ('low', 'a handler') ON CONFLICT DO NOTHING"
+        )
+
+
+def leave_a_block_open() -> None:
+    transaction.atomic().__enter__()
+    pause_low()
+
+
+def leave_a_block_open_and_close() -> None:
+    leave_a_block_open()
+    connection.close()
+
+
+def leave_two_blocks_open() -> None:
+    leave_a_block_open()
+    leave_a_block_open()
+
+
+def turn_autocommit_off() -> None:
+    transaction.set_autocommit(False)
+    pause_low()
+
+
+def begin_in_plain_sql() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    pause_low()
+
+
+def close_behind_djangos_back() -> None:
+    connection.ensure_connection()
+    connection.connection.close()
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_a_block_open,
+        leave_a_block_open_and_close,
+        leave_two_blocks_open,
+        turn_autocommit_off,
+        begin_in_plain_sql,
+        close_behind_djangos_back,
+    ],
+    ids=lambda leave: leave.__name__,
+)
+def test_a_handlers_open_transaction_is_rolled_back_and_its_thread_is_as_new(
+    register: Register, leave: Callable[[], None]
+) -> None:
+    def leaving(job: JobContext, payload: dict[str, object]) -> None:
+        leave()
+
+    def careful(job: JobContext, payload: dict[str, object]) -> None:
+        with job.effect("send"), transaction.atomic():
+            pass
+
+    assert lives.attempt(lives.submit(register(leaving))).status == Status.SUCCEEDED
+    assert not connection.in_atomic_block
+    assert not QueueState.objects.exists()
+    job = lives.attempt(lives.submit(register(careful)))
+    assert (job.status, job.error_message) == (Status.SUCCEEDED, None)
