@@ -1,0 +1,107 @@
+"""Mutants: the system with one of its safeguards taken out. A checker that passes one of them is a defect.
+
+Put in by the children of a fault run when `CHAOS_MUTANT` names one; nothing of it is in the job system.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+VARIABLE = "CHAOS_MUTANT"
+
+
+def no_fence() -> None:
+    """An attempt may end under any lease, and whatever attempt runs."""
+    from jobs.transitions import endings
+
+    fetch = endings.fetch
+    fence = "AND attempt = vattempt AND lease_id = vlease"
+
+    def unfenced(sql: str, parameters: Sequence[Any]) -> Any:
+        return fetch(sql.replace(fence, "AND vattempt IS NOT NULL AND vlease IS NOT NULL"), parameters)
+
+    endings.fetch = unfenced  # type: ignore[assignment]
+
+
+def no_unique_key() -> None:
+    """Keys are stored beside jobs, but hinder nobody."""
+    from jobs import keys
+
+    def every_one_wins(found: Sequence[tuple[Any, uuid.UUID]]) -> set[uuid.UUID]:
+        return {job_id for _, job_id in found}
+
+    keys.insert_keys = every_one_wins
+    keys.known_keys = lambda pairs: {}
+
+
+def no_repair() -> None:
+    """Nobody does the housekeeping."""
+    from jobs.reconcile import Housekeeper
+
+    Housekeeper.turn = lambda self, **_: None  # type: ignore[method-assign]
+
+
+def effect_recorded_after() -> None:
+    """The effect is written down once it happened, instead of before."""
+    from jobs import effects
+    from jobs.effects import records
+
+    enter, record = effects._enter, records.record
+    rows: dict[uuid.UUID, Any] = {}
+
+    def enter_unreserved(attempt: Any, slot: Any, terms: Any, *, is_reserving: bool = True) -> Any:
+        rows[attempt.job_id] = terms
+        return enter(attempt, slot, terms, is_reserving=False)
+
+    def record_all(attempt: Any, name: str, status: str, **facts: Any) -> None:
+        if records.read(attempt.job_id, name) is None:
+            records.reserve(attempt, rows[attempt.job_id], None)
+        record(attempt, name, status, **facts)
+
+    effects._enter, records.record = enter_unreserved, record_all
+
+
+def no_dead_man() -> None:
+    """A stopped worker outlives its lease."""
+    from jobs.process import DeadMan
+
+    DeadMan._set = lambda self, deadline_s: None  # type: ignore[method-assign]
+
+
+def early_acknowledgement() -> None:
+    """The answer goes out before the commit."""
+    from django.db import transaction
+
+    from jobs.group import Group
+
+    def run(self: Any, group: Any) -> None:
+        if group:
+            try:
+                with transaction.atomic():
+                    for (_, future), result in zip(group, self._commit([item for item, _ in group]), strict=True):
+                        future.set_result(result)
+                    time.sleep(0.05)
+            except Exception as error:
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+
+    Group._run = run  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "no fence": no_fence,
+    "no unique key": no_unique_key,
+    "no repair": no_repair,
+    "effect recorded after sending": effect_recorded_after,
+    "no dead-man timer": no_dead_man,
+    "acknowledgement before commit": early_acknowledgement,
+}
+
+
+def put_in(name: str) -> None:
+    if name:
+        MUTANTS[name]()

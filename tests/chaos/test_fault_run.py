@@ -1,0 +1,50 @@
+"""A fault run of about a minute with a fixed seed, and the checker's teeth: it sees every safeguard that is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.mutants import MUTANTS
+from tests.support import sandbox
+from tests.support.processes import ROOT
+
+SEED = "1"
+
+SEEN_BY = {
+    "no fence": ("suspect wrongly", {"I6", "I7"}),
+    "no unique key": ("push fifty times", {"I2"}),
+    "no repair": ("kill worker", {"I1"}),
+    "effect recorded after sending": ("kill horse, kill worker", {"I3"}),
+    "no dead-man timer": ("stop both, stop parent", {"I7"}),
+    "acknowledgement before commit": ("kill api", {"I1"}),
+}
+"""By mutant: faults that bring it out, and laws of which at least one must be found broken."""
+
+
+def run(*arguments: str, timeout_s: float) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.chaos", "--database", sandbox.chosen_database(), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(400)
+def test_a_minute_of_faults_breaks_no_law() -> None:
+    code, words = run("--minutes", "1", "--seed", SEED, timeout_s=390)
+    sys.stdout.write(words)
+    assert code == 0, words
+    assert "violations  0" in words
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_checker_sees_a_missing_safeguard(mutant: str) -> None:
+    faults, laws = SEEN_BY[mutant]
+    code, words = run(
+        "--minutes", "0.4", "--seed", SEED, "--faults", faults, "--mutant", mutant, "--drain", "20", timeout_s=390
+    )
+    assert code == 1, words
+    assert any(f"  {law}: " in words for law in laws), words
