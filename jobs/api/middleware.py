@@ -7,13 +7,16 @@ first in MIDDLEWARE.
 
 from __future__ import annotations
 
+import re
+
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from jobs.api import problems
 
-PATHS = ("/api/", "/health/", "/metrics")
+PATHS = re.compile(r"/+(api|health|metrics)(/|$)")
+"""The API's paths and what is nearly one of them, such as `/api` or `//api/jobs`."""
 
 DETAILS = {
     400: "The request is malformed.",
@@ -31,7 +34,7 @@ class Problems(MiddlewareMixin):
         problems.request_id(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if not request.path_info.startswith(PATHS):
+        if not PATHS.match(request.path_info):
             return response
         if response.status_code >= 400 and response.headers.get("Content-Type") != problems.MEDIA_TYPE:
             response = self._problem(request, response)

@@ -26,7 +26,8 @@ STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 def body_of(request: HttpRequest, limit: int) -> bytes:
     """The request's body. Raises UnsupportedMediaType, or TooLarge without reading more than the limit."""
     media_type, _, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
-    if media_type.strip().lower() != "application/json" or "charset" in parameters.lower().replace("charset=utf-8", ""):
+    parameters = parameters.lower().replace('"', "").replace("charset=utf-8", "")
+    if media_type.strip().lower() != "application/json" or "charset" in parameters:
         raise UnsupportedMediaType(media_type[:100], detail="Send application/json, in UTF-8.")
     if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType(media_type, detail="Content-Encoding is not supported: send plain JSON.")

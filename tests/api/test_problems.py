@@ -17,7 +17,8 @@ from tests.api.transports import Api
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/", "/api/nothing", "/api/jobs/", "/api/jobs/a/b/c", "/api/job-types/none", "/api/queues/none/pause", "/health/", "/health/x", "/metrics/x"],
+    ["/api/", "/api/nothing", "/api/jobs/", "/api/jobs/a/b/c", "/api/job-types/none", "/api/queues/none/pause", "/health/", "/health/x", "/metrics/x",
+     "/api", "/health"],
 )  # fmt: skip
 def test_a_path_that_is_none_is_a_404(django_api: Api, path: str) -> None:
     answer = django_api.call("POST" if path.endswith("pause") else "GET", path)

@@ -244,7 +244,13 @@ def test_anything_but_plain_json_is_a_415(api: Api, headers: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=UTF-8"]
+    "content_type",
+    [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/json;charset=UTF-8",
+        'application/json; charset="utf-8"',
+    ],
 )
 def test_json_may_be_spelt_in_its_usual_ways(api: Api, content_type: str) -> None:
     assert api.post("/api/jobs", ECHO, Content_Type=content_type).status == 202

@@ -72,6 +72,7 @@ def test_what_is_not_given_keeps_its_value() -> None:
         ["next", "* * *"],
         ["next", "* * * * *", "--tz", "Mars"],
         ["next", "* * * * *", "--from", "soon"],
+        ["next", "* * * * *", "--from", "9999-12-31T23:59:00Z"],
         ["next", "* * * * *", "--count=-1"],
     ],
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
 
 from jobsite import threads
 
@@ -47,6 +51,25 @@ def test_a_port_that_is_taken_is_one_sentence(world):
     assert code == 1
     assert "--port" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_one_sentence(world, port):
+    code, output = world.run("serve", "--port", port)
+    assert code == 1
+    assert "--port" in output
+    assert "Traceback" not in output
+
+
+def test_what_is_no_http_gets_a_problem_document(world):
+    world.serve()
+    where = urlsplit(world.url)
+    with socket.create_connection((where.hostname, where.port), timeout=5) as client:
+        client.sendall(b"POST /api/jobs HTTP/1.1\r\nContent-Length: -1\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: client.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == "malformed"
 
 
 def test_every_page_forbids_inline_scripts_and_styles(world):

@@ -189,4 +189,6 @@ def _time(text: str | None) -> dt.datetime:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         raise CommandError(f"--from: {text!r} is no ISO 8601 time.", returncode=INVALID) from None
+    if not 1900 <= moment.year < 9999:  # beyond, zones reach past the ends of the calendar
+        raise CommandError("--from is a time of the years 1900 to 9998.", returncode=INVALID)
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment

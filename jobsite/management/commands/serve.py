@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import uvicorn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jobs.api import problems
 
 GRACE_S = 10
 """What a request in flight may still take after the order to stop."""
@@ -28,6 +33,19 @@ class Server(uvicorn.Server):
         yield
 
 
+class Protocol(HttpToolsProtocol):
+    """What is no HTTP gets a problem document as well."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = orjson.dumps(problems.document(400, msg, secrets.token_hex(8)))
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
 class Command(BaseCommand):
     help = "Serve the API and the admin, as `up` starts it and as production runs it."
 
@@ -41,6 +59,7 @@ class Command(BaseCommand):
         config = uvicorn.Config(
             "jobsite.asgi:application",
             lifespan="off",
+            http=Protocol,
             ws="none",
             log_config=None,
             access_log=access_log,
@@ -59,7 +78,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # OverflowError: no port has that number
         listener.close()
-        raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise CommandError(f"Cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
     return listener

@@ -129,10 +129,9 @@ def _require_free(host: str, port: int, only: Sequence[str]) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            raise CommandError(
-                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port."
-            ) from None
+        except (OSError, OverflowError) as error:  # OverflowError: no port has that number
+            reason = getattr(error, "strerror", None) or error
+            raise CommandError(f"Cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
 
 
 def _becomes_ready(url: str, stopped: threading.Event) -> bool:
