@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -154,12 +155,21 @@ def stop_both(stage: Stage) -> None:
 
 
 def suspect_wrongly(stage: Stage) -> None:
-    """Somebody takes a lease for dead whose horse lives."""
-    from jobs.models import Job, Lease, clock
+    """A housekeeper takes a worker for dead that lives, and moves its jobs; its parent does not notice at once."""
+    from jobs import leases
+    from jobs.lifecycle import Actor
 
-    held = Job.objects.filter(status="running").values("lease_id")
-    Lease.objects.filter(id__in=held, revoked_at=None).update(revoked_at=clock.now(), revoked_by="nemesis")
-    time.sleep(2)
+    role = stage.worker()
+    lease_id, parent = stage.lease_of(role), stage.site.processes[role].pid
+    if lease_id is None:
+        return
+    os.kill(parent, signal.SIGSTOP)
+    try:
+        verdict = leases.crashed("suspected, wrongly")
+        leases.end_lease(uuid.UUID(lease_id), verdict, actor=Actor.HOUSEKEEPING, who="nemesis")
+        time.sleep(2.5)
+    finally:
+        os.kill(parent, signal.SIGCONT)
 
 
 # --- the broker ---------------------------------------------------------------------------------------
