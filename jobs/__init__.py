@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from jobs.errors import Permanent, Retry
     from jobs.registry import handler
     from jobs.retry import Backoff
+    from jobs.schedules import schedule
     from jobs.submission import submit
 
-__all__ = ["Backoff", "Effect", "JobContext", "Permanent", "Retry", "handler", "submit"]
+__all__ = ["Backoff", "Effect", "JobContext", "Permanent", "Retry", "handler", "schedule", "submit"]
 
 _HOMES = {
     "Backoff": "jobs.retry",
@@ -26,6 +27,7 @@ _HOMES = {
     "Permanent": "jobs.errors",
     "Retry": "jobs.errors",
     "handler": "jobs.registry",
+    "schedule": "jobs.schedules",
     "submit": "jobs.submission",
 }
 

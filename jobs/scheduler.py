@@ -18,7 +18,6 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
-from django.core.exceptions import ValidationError
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from rq_scheduler.scheduler import Scheduler as BaseScheduler
@@ -46,7 +45,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, interval: float = 1, name: str | None = None, **kwargs: Any) -> None:
         name = name or f"{socket.gethostname()}.{os.getpid()}.{os.urandom(3).hex()}"
         super().__init__(*args, interval=interval, name=name, **kwargs)
-        self._ticker = schedules.Ticker(interval)
+        self._ticker = schedules.Ticker(interval, f"scheduler {name}")
         self._housekeeper = Housekeeper(f"scheduler {name}")
         self._is_stopping = False
         self._is_over = threading.Event()
@@ -109,11 +108,8 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         return True
 
     def _declare(self) -> None:
-        try:
-            for name in schedules.ensure_declared():
-                log.info("created the declared schedule %s", name)
-        except ValidationError as error:
-            log.error("a schedule declared in code is not valid: %s", error.message_dict)
+        for sentence in schedules.synchronise():
+            log.log(logging.ERROR if "not valid" in sentence else logging.INFO, "%s", sentence)
         self._is_declared_known = True
 
     # --- what tools see of it in Redis -----------------------------------------------------------

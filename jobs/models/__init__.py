@@ -9,12 +9,14 @@ from jobs.models.effect import Effect
 from jobs.models.event import Event, LogLine
 from jobs.models.fleet import Housekeeping, Lease, QueueState
 from jobs.models.job import IdempotencyKey, Job, JobTag
-from jobs.models.schedule import Schedule
+from jobs.models.schedule import ClockStep, DroppedSlots, Schedule
 from jobs.models.stat import MinuteStat
 
 __all__ = [
     "ApiKey",
+    "ClockStep",
     "DbNow",
+    "DroppedSlots",
     "Effect",
     "Event",
     "Housekeeping",

@@ -7,23 +7,22 @@ changes when a schedule is due starts it anew from the present: no slot from bef
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 import pydantic
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.expressions import DatabaseDefault
 
 from jobs import cron, registry
 from jobs.conf import conf
 from jobs.cron import BadCron
-from jobs.documents import isotime
 from jobs.errors import InvalidSchedule, JobsError, ScheduleNotFound, UnknownType
 from jobs.models import Schedule, clock
+from jobs.schedules import declared
+from jobs.schedules.carrying import RECENT
 from jobs.schedules.slots import request_of
-from jobs.submission import Submitted, submit_many
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -34,46 +33,17 @@ MOST_WINDOW_S = 31 * 86_400
 MOST_EVERY_S = 366 * 86_400
 MOST_JITTER_S = 86_400
 
-TIMING = ("cron", "every_s", "time_zone", "anchor")
-EDITABLE = (
-    "type", "payload", "queue", "cron", "every_s", "anchor", "time_zone", "enabled", "catch_up", "catch_up_window_s",
-    "catch_up_max", "overlap", "jitter_s", "is_declared",
+MOST_IN_A_ROW = RECENT
+"""More failures in a row than a schedule remembers slots cannot be counted."""
+
+TIMING = ("cron", "every_s", "time_zone", "anchor", "starts_at", "ends_at")
+STATED = (
+    "type", "payload", "queue", "cron", "every_s", "anchor", "time_zone", "starts_at", "ends_at", "catch_up",
+    "catch_up_window_s", "catch_up_max", "overlap", "jitter_s", "pause_after_failures",
 )  # fmt: skip
+"""What code may declare of a schedule, and a person override."""
 
-
-@dataclass(frozen=True)
-class Declared:
-    """A schedule that ships with code; `options` are columns of Schedule."""
-
-    name: str
-    type: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-_declared: dict[str, Declared] = {}
-
-
-def declare(name: str, *, type: str, **options: Any) -> None:
-    """Declare a schedule beside its handler; a scheduler creates it when it starts.
-
-    It is created once: what a person changes stays changed, and a paused one stays paused.
-    """
-    _declared[name] = Declared(name, type, options)
-
-
-def ensure_declared() -> list[str]:
-    """Create the declared schedules that do not exist yet; their names. Raises ValidationError."""
-    known = set(Schedule.objects.filter(name__in=_declared).values_list("name", flat=True))
-    created = []
-    for declared in _declared.values():
-        if declared.name not in known:
-            schedule = Schedule(name=declared.name, type=declared.type, is_declared=True, **declared.options)
-            try:
-                store(schedule, who="code")
-            except IntegrityError:
-                continue  # another scheduler started in the same moment
-            created.append(declared.name)
-    return created
+EDITABLE = (*STATED, "enabled", "is_declared")
 
 
 def validate(schedule: Schedule) -> None:
@@ -86,6 +56,7 @@ def validate(schedule: Schedule) -> None:
         ("catch_up_window_s", 0, MOST_WINDOW_S),
         ("catch_up_max", 0, MOST_CATCH_UP),
         ("jitter_s", 0, MOST_JITTER_S),
+        ("pause_after_failures", 0, MOST_IN_A_ROW),
     ):
         value = getattr(schedule, column)
         if not isinstance(value, int) or not low <= value <= high:
@@ -94,6 +65,8 @@ def validate(schedule: Schedule) -> None:
         errors["catch_up"] = f"Choose one of {', '.join(Schedule.CatchUp.values)}."
     if schedule.overlap not in Schedule.Overlap.values:
         errors["overlap"] = f"Choose one of {', '.join(Schedule.Overlap.values)}."
+    if schedule.starts_at and schedule.ends_at and schedule.ends_at <= schedule.starts_at:
+        errors["ends_at"] = "The end lies after the start."
     if errors:
         raise ValidationError(errors)
 
@@ -141,7 +114,7 @@ def _job_errors(schedule: Schedule) -> dict[str, str]:
     return errors
 
 
-def store(schedule: Schedule, *, who: str) -> bool:
+def store(schedule: Schedule, *, who: str, by_code: bool = False) -> bool:
     """Validate and save; whether anything changed. A new schedule starts at the present.
 
     `schedule` is the row as it is wanted, found by its id or, without one, by its name, which is
@@ -159,7 +132,7 @@ def store(schedule: Schedule, *, who: str) -> bool:
         changes = _differences(old, schedule)
         if not changes:
             return False
-        _change(old, changes, who=who)
+        _change(old, changes, who=who, by_code=by_code)
     return True
 
 
@@ -173,60 +146,51 @@ def _differences(old: Schedule, wanted: Schedule) -> dict[str, Any]:
     }
 
 
-def _change(old: Schedule, changes: dict[str, Any], *, who: str) -> None:
-    is_begun_anew = any(name in changes for name in TIMING) or bool(changes.get("enabled"))
-    if is_begun_anew:
-        changes = {**changes, "pointer": clock.now()}
+def _change(old: Schedule, changes: dict[str, Any], *, who: str, by_code: bool = False) -> None:
+    changes = {**changes, "due_at": None}
+    if any(name in changes for name in TIMING) or changes.get("enabled"):
+        now = clock.now()
+        changes |= {"pointer": now, "streak_since": now, "buffered_slot": None}
+    if "enabled" in changes:
+        changes.setdefault("paused_because", "" if changes["enabled"] else f"by {who}"[:200])
+    if by_code:
+        changes["is_overridden"] = False
+    elif old.is_declared and any(name in STATED for name in changes):
+        changes["is_overridden"] = True
     Schedule.objects.filter(pk=old.pk).update(version=F("version") + 1, changed_by=who, **changes)
 
 
-def pause(name: str, *, who: str) -> bool:
+def pause(name: str, *, who: str, because: str = "") -> bool:
     """Create no more jobs; whether that changed anything. Raises ScheduleNotFound."""
-    return _set_enabled(name, False, who=who)
+    changes = {"enabled": False} | ({"paused_because": because} if because else {})
+    return _turn(name, changes, who=who)
 
 
 def resume(name: str, *, who: str) -> bool:
     """Go on from the present: slots of the pause are not made up for. Raises ScheduleNotFound."""
-    return _set_enabled(name, True, who=who)
+    return _turn(name, {"enabled": True}, who=who)
 
 
-def _set_enabled(name: str, enabled: bool, *, who: str) -> bool:
+def _turn(name: str, changes: dict[str, Any], *, who: str) -> bool:
     with transaction.atomic():
-        schedule = _locked(name)
-        if schedule.enabled == enabled:
+        schedule = locked(name)
+        if schedule.enabled == changes["enabled"]:
             return False
-        _change(schedule, {"enabled": enabled}, who=who)
+        _change(schedule, changes, who=who)
     return True
 
 
 def remove(name: str) -> None:
     """Delete the schedule; its jobs stay. Raises ScheduleNotFound, or InvalidSchedule for a declared one."""
     with transaction.atomic():
-        schedule = _locked(name)
-        if schedule.name in _declared:
+        schedule = locked(name)
+        if declared.is_declared(schedule):
             raise InvalidSchedule(f"{name} is declared in code and would come back: pause it instead")
         schedule.delete()
 
 
-def run_now(name: str, *, who: str) -> Submitted:
-    """Create a job of the schedule at once, whatever its policies say, paused or not.
-
-    Its key holds the present with milliseconds, which no slot has. Raises ScheduleNotFound, and what
-    `submit` raises.
-    """
-    with transaction.atomic():
-        schedule = _locked(name)
-        request = request_of(schedule, f"schedule:{schedule.name}:{isotime(clock.now())}")
-        (outcome,) = submit_many([request])
-        if isinstance(outcome, JobsError):
-            raise outcome
-        Schedule.objects.filter(pk=schedule.pk).update(
-            last_job_id=outcome.id, last_note=f"run by {who} at {isotime(clock.now())}"
-        )
-    return outcome
-
-
-def _locked(name: str) -> Schedule:
+def locked(name: str) -> Schedule:
+    """The row, locked by the caller's transaction. Raises ScheduleNotFound."""
     schedule = Schedule.objects.select_for_update().filter(name=name).first()
     if schedule is None:
         raise ScheduleNotFound(f"there is no schedule {name!r}")

@@ -18,7 +18,11 @@ CLIENT = "system:schedule"
 
 
 def slots_of(schedule: Schedule, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
-    """The schedule's instants in (after, until], in order. Raises cron.BadCron."""
+    """The schedule's instants in (after, until] between its start and its end, in order. Raises cron.BadCron."""
+    if schedule.starts_at is not None and schedule.starts_at > after:
+        after = schedule.starts_at - dt.timedelta(microseconds=1)
+    if schedule.ends_at is not None:
+        until = min(until, schedule.ends_at)
     if schedule.cron:
         return cron.slots(schedule.cron, schedule.time_zone, after, until)
     return cron.interval_slots(schedule.anchor, schedule.every_s or 0, after, until)

@@ -112,16 +112,8 @@ def test_an_unknown_schedule_is_said_to_be_unknown() -> None:
         schedules.remove("nobody")
 
 
-def test_declared_schedules_are_created_once_and_keep_what_a_person_changed() -> None:
-    assert sorted(schedules.ensure_declared()) == ["health-check", "maintenance"]
-    schedules.pause("maintenance", who="alice")
-    assert schedules.ensure_declared() == []
-    assert not Schedule.objects.get(name="maintenance").enabled
-    assert Schedule.objects.get(name="maintenance").is_declared
-
-
 def test_a_declared_schedule_cannot_be_removed() -> None:
-    schedules.ensure_declared()
+    schedules.synchronise()
     with pytest.raises(InvalidSchedule, match="pause it"):
         schedules.remove("maintenance")
 
