@@ -27,7 +27,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
 class Conf(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # fmt: off
     data_dir: Path = Field(Path("var"), description="Folder of everything this system writes to disk: database, broker, outbox, effects.log.")

@@ -61,8 +61,11 @@ class Environment(BaseSettings):
 
 
 def env_file() -> Path:
-    """`ENV_FILE` chooses another file, for one per environment."""
-    return Path(os.environ.get("ENV_FILE") or BASE_DIR / ".env")
+    """`ENV_FILE` chooses another file, for one per environment; one that is not there is no slip to pass over."""
+    stated = os.environ.get("ENV_FILE")
+    if stated and not Path(stated).exists():
+        raise ImproperlyConfigured(f"ENV_FILE={stated}: there is no such file.")
+    return Path(stated or BASE_DIR / ".env")
 
 
 def load() -> Environment:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
+from redis.connection import Connection, parse_url
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobsite.environment import Environment
@@ -71,9 +73,25 @@ def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
         options["CONNECTION_FACTORY"] = "django_redis.pool.SentinelConnectionFactory"
         options["SENTINELS"] = _addresses(env.redis_sentinels)
         options["SENTINEL_KWARGS"] = {"socket_timeout": budget_s}
-    elif urlsplit(redis_url).scheme not in ("redis", "rediss", "unix"):
-        raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    else:
+        _check_redis(redis_url)
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
+
+
+def _check_redis(url: str) -> None:
+    """What redis-py would only say at the first connection, to whoever asks the API then."""
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    try:
+        _ = urlsplit(url).port
+        options = parse_url(url)  # type: ignore[no-untyped-call]
+        options.pop("connection_class", Connection)(**options)
+    except (ValueError, TypeError, RedisError) as error:
+        reason = str(error).rpartition("__init__() ")[2]
+        raise ImproperlyConfigured(f"REDIS_URL cannot be read: {reason}.") from None
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in options and not Path(options[name]).is_file():
+            raise ImproperlyConfigured(f"REDIS_URL names a file that is not there: {name}={options[name]}.")
 
 
 def _addresses(text: str) -> list[tuple[str, int]]:
@@ -87,6 +105,10 @@ def mail(env: Environment) -> dict[str, Any]:
     """Django's EMAIL_* settings, by the scheme: smtp, smtps (TLS from the start), smtp+tls (STARTTLS), file, console."""
     default = f"file://{env.data_dir / 'outbox'}" if env.debug else "smtp://localhost:25"
     url = urlsplit(env.email_url or default)
+    try:
+        port, timeout_s = url.port, int(parse_qs(url.query).get("timeout", ["10"])[0])
+    except ValueError as error:
+        raise ImproperlyConfigured(f"EMAIL_URL cannot be read: {error}.") from None
     if url.scheme == "file":
         return {"EMAIL_BACKEND": "jobsite.mail.OutboxBackend", "EMAIL_FILE_PATH": str(Path(unquote(url.path)))}
     if url.scheme == "console":
@@ -97,10 +119,10 @@ def mail(env: Environment) -> dict[str, Any]:
     return {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": url.hostname or "localhost",
-        "EMAIL_PORT": url.port or ports[url.scheme],
+        "EMAIL_PORT": port or ports[url.scheme],
         "EMAIL_HOST_USER": unquote(url.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(url.password or ""),
         "EMAIL_USE_SSL": url.scheme == "smtps",
         "EMAIL_USE_TLS": url.scheme in ("smtp+tls", "tls"),
-        "EMAIL_TIMEOUT": int(parse_qs(url.query).get("timeout", ["10"])[0]),
+        "EMAIL_TIMEOUT": timeout_s,
     }

@@ -67,7 +67,15 @@ def test_development_needs_nothing_but_debug(tmp_path):
         ("DEBUG", "perhaps", "DEBUG"),
         ("DATABASE_URL", "mysql://localhost/jobs", "DATABASE_URL"),
         ("REDIS_URL", "http://localhost", "REDIS_URL"),
+        ("REDIS_URL", "redis://localhost:99999/0", "REDIS_URL"),
+        ("REDIS_URL", "redis://localhost/0?bogus=1", "bogus"),
+        ("REDIS_URL", "redis://localhost/0?socket_timeout=soon", "REDIS_URL"),
+        ("REDIS_URL", "rediss://localhost/0?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs=/nowhere.pem"),
         ("EMAIL_URL", "pigeon://roof", "EMAIL_URL"),
+        ("EMAIL_URL", "smtp://localhost:99999", "EMAIL_URL"),
+        ("EMAIL_URL", "smtp://localhost?timeout=soon", "EMAIL_URL"),
+        ("ENV_FILE", "/nowhere.env", "ENV_FILE"),
+        ("JOBS_LEASE_S", "inf", "JOBS_LEASE_S"),
         ("REDIS_SENTINELS", "one:26379", "REDIS_SENTINEL_SERVICE"),
         ("JOBS_CONCURRENCY", "many", "JOBS_CONCURRENCY"),
         ("JOBS_CONCURENCY", "5", "JOBS_CONCURRENCY"),
@@ -151,8 +159,9 @@ def test_sentinels_are_asked_for_the_primary():
     assert found["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
 
 
-def test_redis_py_options_of_the_url_are_kept():
-    url = "rediss://cache/0?ssl_ca_certs=/etc/ca.pem"
+def test_redis_py_options_of_the_url_are_kept(tmp_path):
+    (tmp_path / "ca.pem").touch()
+    url = f"rediss://cache/0?ssl_ca_certs={tmp_path}/ca.pem"
     assert services.cache(environment(redis_url=url), url, 0.2)["LOCATION"] == url
 
 
