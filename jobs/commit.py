@@ -61,6 +61,8 @@ class Done:
     claimed: list[Claimed] = field(default_factory=list)
     cancelled: list[uuid.UUID] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
+    is_revoked: bool = False
+    """Nothing that was wanted could be claimed, because somebody took this horse for dead."""
 
 
 class Recorder:
@@ -113,6 +115,7 @@ class Recorder:
             done.moved += self._release_strangers(work)
         if work.wanted:
             done.claimed = transitions.claim(work.wanted, lease_id=self._lease_id, worker=self._worker)
+            done.is_revoked = not done.claimed and leases.is_revoked(self._lease_id)
         if work.is_tick:
             done.cancelled, done.paused = self._look()
         return done

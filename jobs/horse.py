@@ -156,6 +156,9 @@ class Horse:
                 self.running.pop(outcome.ended.job_id, None)
             for job in done.claimed:
                 self._start(job)  # step 3
+            if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
+                self.in_hand.extendleft(reversed(wanted))
+                self.is_draining, self.exit_code = True, RECYCLE
             if is_tick:
                 self._tick(done.cancelled, done.paused)
         if self.fetcher is None:

@@ -66,6 +66,10 @@ def renew(lease_id: uuid.UUID) -> bool:
         return bool(cursor.rowcount == 1)
 
 
+def is_revoked(lease_id: uuid.UUID) -> bool:
+    return not Lease.objects.filter(pk=lease_id, revoked_at=None).exists()
+
+
 def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) -> list[Row]:
     """Revoke a lease and end its running attempts; the rows that moved. Pushes what is queued again."""
     moved: list[Row] = []
