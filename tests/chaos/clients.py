@@ -102,13 +102,13 @@ class Client(threading.Thread):
         dice, number = self.dice, self.dice.randrange(1000)
         payload: dict[str, Any] = {"number": number}
         body: dict[str, Any] = {"type": "chaos", "payload": payload}
-        match dice.randrange(8):
+        match dice.randrange(10):
             case 0 | 1:
                 payload["effect"] = dice.choice(["hold", "skip", "repeat"])
                 payload["effect_seconds"] = dice.choice([0, 0.1, 0.8])
             case 2:
                 payload["effect"] = "transactional"
-            case 3:
+            case 3 | 8 | 9:
                 payload["seconds"] = dice.choice([0.2, 1.0, 2.5])
             case 4:
                 payload["fail_times"] = dice.choice([1, 2])
