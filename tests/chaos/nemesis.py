@@ -68,6 +68,8 @@ class Nemesis(threading.Thread):
                     took_s = round(time.monotonic() - healed, 3)
                     self.history.note("nemesis", "recovered", fault=kind, number=number, took=took_s, alone=is_alone)
                     return
+            else:
+                self.site.ensure()  # a fail-point may have acted late
             time.sleep(0.02)
         self.history.note("nemesis", "not recovered", fault=kind, number=number)
 
