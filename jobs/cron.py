@@ -67,6 +67,7 @@ def next_slots(cron: str, time_zone: str, after: dt.datetime, count: int) -> lis
     return list(islice(slots(cron, time_zone, after), count))
 
 
+@lru_cache(maxsize=4096)
 def parse(cron: str) -> str:
     """The expression with its alias resolved. Raises BadCron unless it has five fields that hold sense."""
     expression = " ".join(cron.split())

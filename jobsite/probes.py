@@ -19,11 +19,14 @@ from pydantic import ValidationError
 
 from jobs import queue
 from jobs.conf import conf
-from jobs.models import Effect, Lease, QueueState, clock
+from jobs.models import ClockStep, Effect, Lease, QueueState, clock
 
 Level = Literal["ok", "warning", "failure"]
 
 DISK_FREE_MIN_BYTES = 512 * 2**20
+STEP_SHOWN = dt.timedelta(days=1)
+"""How long a step of the clock is shown."""
+
 CLOCK_SKEW_MAX_S = 2.0
 """Between this machine and the database or Redis. Nothing is decided by it, but people read times."""
 
@@ -154,6 +157,11 @@ def probe_clock() -> Iterator[Finding]:
             sentence = f"this machine's clock differs from that of the {name} by {skew_s:.1f} s"
             yield Finding("clock", "warning", sentence, "keep the machines' clocks together by NTP")
             return
+    since = clock.now() - STEP_SHOWN
+    if step := ClockStep.objects.filter(at__gte=since).first():
+        sentence = f"the database's clock stepped by {step.step_s:+.1f} s, as a scheduler saw {step.at:%Y-%m-%d %H:%M} UTC"
+        yield Finding("clock", "warning", sentence, "look after its time synchronisation, and at the schedules' slots")
+        return
     yield Finding("clock", "ok", f"agrees with {' and '.join(skews)}")
 
 

@@ -27,14 +27,17 @@ class ScheduleForm(_ScheduleModelForm):
     class Meta:
         model = Schedule
         fields = (
-            "name", "type", "payload", "queue", "cron", "time_zone", "every_s", "enabled", "catch_up",
-            "catch_up_window_s", "catch_up_max", "overlap", "jitter_s",
+            "name", "type", "payload", "queue", "cron", "time_zone", "every_s", "starts_at", "ends_at", "enabled",
+            "catch_up", "catch_up_window_s", "catch_up_max", "overlap", "pause_after_failures", "jitter_s",
         )  # fmt: skip
         labels = {
             "every_s": "Every … seconds",
             "catch_up_window_s": "Catch-up window in seconds",
             "catch_up_max": "Catch up at most",
             "jitter_s": "Jitter in seconds",
+            "pause_after_failures": "Pause after failures in a row",
+            "starts_at": "Start (UTC)",
+            "ends_at": "End (UTC)",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime as dt
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,43 +15,43 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from jobs import schedules
-from jobs.admin import show
-from jobs.admin.actions import record
+from jobs.admin import backfill, schedule_show, show
 from jobs.admin.base import Admin
 from jobs.admin.effects import job_link
 from jobs.admin.schedule_form import ScheduleForm
-from jobs.cron import BadCron, zone_of
+from jobs.admin.schedule_verbs import DO, PERMISSIONS, VERBS, pointless
+from jobs.cron import BadCron
+from jobs.documents import isotime
 from jobs.errors import JobsError
-from jobs.models import Schedule
+from jobs.models import ClockStep, Schedule, clock
 
-SLOTS_SHOWN = 5
-
-PERMISSIONS = {"run": "jobs.run_schedule", "pause": "jobs.change_schedule", "resume": "jobs.change_schedule"}
-
-VERBS = {
-    "run": ("Run now", "creates a job at once, whatever the schedule's policies say"),
-    "pause": ("Pause", "creates no more jobs until it is resumed"),
-    "resume": ("Resume", "goes on from the present; slots of the pause are not made up for"),
-}
+ALARM_SHOWN = dt.timedelta(days=1)
 
 
 @admin.register(Schedule)
 class ScheduleAdmin(Admin[Schedule]):
     form = ScheduleForm
     list_display = (
-        "name", "type", "shown_when", "shown_state", "shown_next", "shown_last_job", "overlap", "catch_up", "changed_by",
+        "name", "type", "shown_when", "shown_state", "shown_next", "shown_recent", "shown_last_job", "overlap",
+        "catch_up", "changed_by",
     )  # fmt: skip
     list_filter = ("enabled",)
     search_fields = ("name", "type")
     sortable_by = ("name", "type")
     actions = ("run_schedules", "pause_schedules", "resume_schedules")
-    readonly_fields = ("shown_slots", "shown_last_job", "last_note", "is_declared", "pointer", "version", "changed_by")
+    readonly_fields = (
+        "shown_words", "shown_slots", "shown_recent", "shown_drift", "shown_last_job", "shown_dropped", "shown_origin",
+        "paused_because", "buffered_slot", "last_note", "pointer", "version", "changed_by",
+    )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("name", "enabled", "type", "payload", "queue")}),
-        ("When", {"fields": (("cron", "time_zone"), "every_s", "jitter_s", "shown_slots")}),
-        ("Missed and overlapping slots", {"fields": (("catch_up", "catch_up_window_s", "catch_up_max"), "overlap")}),
-        ("So far", {"fields": ("shown_last_job", "last_note", "pointer", "is_declared", "version", "changed_by")}),
-    )
+        ("When", {"fields": (("cron", "time_zone"), "every_s", ("starts_at", "ends_at"), "jitter_s", "shown_words",
+                             "shown_slots")}),
+        ("Missed and overlapping slots", {"fields": (("catch_up", "catch_up_window_s", "catch_up_max"), "overlap",
+                                                     "pause_after_failures")}),
+        ("So far", {"fields": ("shown_recent", "shown_drift", "shown_last_job", "shown_dropped", "buffered_slot",
+                               "last_note", "pointer", "paused_because", "shown_origin", "version", "changed_by")}),
+    )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
         # The name is part of every slot's key: another name would be another schedule.
@@ -59,30 +59,45 @@ class ScheduleAdmin(Admin[Schedule]):
 
     @admin.display(description="when")
     def shown_when(self, schedule: Schedule) -> str:
-        if schedule.cron:
-            return f"{schedule.cron} ({schedule.time_zone})"
-        return f"every {show.duration(schedule.every_s)}"
+        return schedules.in_words(schedule)
+
+    @admin.display(description="in words")
+    def shown_words(self, schedule: Schedule) -> str:
+        return show.NOTHING if schedule._state.adding else schedules.in_words(schedule)
 
     @admin.display(description="state")
     def shown_state(self, schedule: Schedule) -> SafeString:
-        return show.badge("live" if schedule.enabled else "paused")
+        return show.badge("live" if schedule.enabled else "paused", title=schedule.paused_because)
 
     @admin.display(description="next")
     def shown_next(self, schedule: Schedule) -> SafeString | str:
-        slots = _upcoming(schedule, 1) if schedule.enabled else []
-        return show.moment(slots[0]) if slots else show.NOTHING
+        return next(iter(schedule_show.upcoming(schedule, 1)), show.NOTHING) if schedule.enabled else show.NOTHING
 
     @admin.display(description="next slots")
     def shown_slots(self, schedule: Schedule) -> SafeString | str:
         """In UTC, as the keys have them, and on the schedule's own clock."""
         if schedule._state.adding:
             return "Shown once it is saved."
-        slots = _upcoming(schedule, SLOTS_SHOWN)
-        if not slots:
-            return show.NOTHING
-        zone = zone_of(schedule.time_zone)
-        rows = [(show.moment(slot), slot.astimezone(zone).strftime("%a %d %b %H:%M:%S"), zone.key) for slot in slots]
-        return format_html_join("", '<div class="job-slot">{} UTC, {} in {}</div>', rows)
+        lines = [(line,) for line in schedule_show.upcoming(schedule, schedule_show.SLOTS_SHOWN)]
+        return format_html_join("", '<div class="job-slot">{}</div>', lines) or show.NOTHING
+
+    @admin.display(description="latest slots")
+    def shown_recent(self, schedule: Schedule) -> SafeString | str:
+        return schedule_show.sparkline(schedule, schedule_show.statuses_of([schedule]))
+
+    @admin.display(description="late by")
+    def shown_drift(self, schedule: Schedule) -> str:
+        return schedule_show.drift(schedule)
+
+    @admin.display(description="slots without a job")
+    def shown_dropped(self, schedule: Schedule) -> SafeString | str:
+        return show.NOTHING if schedule._state.adding else schedule_show.dropped(schedule)
+
+    @admin.display(description="declared")
+    def shown_origin(self, schedule: Schedule) -> str:
+        if not schedule.is_declared:
+            return "here"
+        return "in code, overridden here" if schedule.is_overridden else "in code"
 
     @admin.display(description="last job")
     def shown_last_job(self, schedule: Schedule) -> SafeString | str:
@@ -93,7 +108,7 @@ class ScheduleAdmin(Admin[Schedule]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
         # One that code declares would come back with the next scheduler: pause it instead.
-        return (obj is None or not obj.is_declared) and super().has_delete_permission(request, obj)
+        return (obj is None or not schedules.is_declared(obj)) and super().has_delete_permission(request, obj)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         allowed = super().get_actions(request)
@@ -118,6 +133,7 @@ class ScheduleAdmin(Admin[Schedule]):
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view
         return [
+            path("<int:schedule_id>/back-fill/", page(self.backfill_view), name="jobs_schedule_backfill"),
             path("<int:schedule_id>/do/<slug:verb>/", page(self.verb_view), name="jobs_schedule_do"),
             *super().get_urls(),
         ]
@@ -133,9 +149,40 @@ class ScheduleAdmin(Admin[Schedule]):
         verbs = [
             (verb, label)
             for verb, (label, _) in VERBS.items()
-            if schedule is not None and self.may(request, verb) and verb != ("resume" if schedule.enabled else "pause")
+            if schedule is not None and self.may(request, verb) and verb not in pointless(schedule)
         ]
-        return super().change_view(request, object_id, form_url, {"verbs": verbs, **(extra_context or {})})
+        more = {"verbs": verbs, "may_run": self.may(request, "run"), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, more)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        step = ClockStep.objects.filter(at__gte=clock.now() - ALARM_SHOWN).first()
+        if step is not None and request.method == "GET":
+            sentence = f"A scheduler saw the database's clock step by {step.step_s:+.1f} s at {isotime(step.at)}."
+            self.message_user(request, f"{sentence} Look after its time synchronisation.", messages.ERROR)
+        return super().changelist_view(request, extra_context)
+
+    def backfill_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
+        """GET shows the form, POST the preview or, where its button was pressed, the deed."""
+        schedule = self.row_or_none(request, schedule_id)
+        if schedule is None:
+            return self.gone(request, str(schedule_id))
+        if not self.has_view_permission(request, schedule) or not self.may(request, "run"):
+            raise PermissionDenied(f"the permission {PERMISSIONS['run']} is needed")
+        form = backfill.BackfillForm(request.POST or None)
+        sentences: list[str] = []
+        if form.is_valid() and isinstance(request.user, AbstractBaseUser):
+            try:
+                if "_do" in request.POST:
+                    self.message_user(request, backfill.back_fill(schedule, form, request.user), messages.SUCCESS)
+                    return HttpResponseRedirect(self.url("change", schedule_id))
+                sentences = backfill.sentences(schedules.preview(schedule, **form.cleaned_data))
+            except (JobsError, BadCron) as error:
+                form.add_error(None, str(error))
+        return self.page(
+            request, "schedule/backfill.html", f"Back-fill: {schedule.name}",
+            schedule=schedule, words=schedules.in_words(schedule), form=form, sentences=sentences,
+            may_do=bool(sentences), back_url=self.url("change", schedule_id),
+        )  # fmt: skip
 
     def verb_view(self, request: HttpRequest, schedule_id: int, verb: str) -> HttpResponse:
         """GET asks, POST does it."""
@@ -161,39 +208,8 @@ class ScheduleAdmin(Admin[Schedule]):
             raise PermissionDenied(f"the permission {PERMISSIONS[verb]} is needed")
         for schedule in rows:
             try:
-                sentence = _DO[verb](schedule, request.user)
+                sentence = DO[verb](schedule, request.user)
             except JobsError as error:
                 self.message_user(request, f"{schedule.name}: {error.message}", messages.ERROR)
             else:
                 self.message_user(request, f"{schedule.name} {sentence}", messages.SUCCESS)
-
-
-def _run(schedule: Schedule, user: AbstractBaseUser) -> str:
-    submitted = schedules.run_now(schedule.name, who=user.get_username())
-    record(user, schedule, f"run now: job {submitted.id}", schedule.name)
-    return f"created the job {submitted.id}."
-
-
-def _pause(schedule: Schedule, user: AbstractBaseUser) -> str:
-    return _turn(schedule, user, schedules.pause, "paused")
-
-
-def _resume(schedule: Schedule, user: AbstractBaseUser) -> str:
-    return _turn(schedule, user, schedules.resume, "resumed")
-
-
-def _turn(schedule: Schedule, user: AbstractBaseUser, turn: Callable[..., bool], word: str) -> str:
-    if not turn(schedule.name, who=user.get_username()):
-        return f"was {word} already."
-    record(user, schedule, word, schedule.name)
-    return f"is {word}."
-
-
-_DO: dict[str, Callable[[Schedule, AbstractBaseUser], str]] = {"run": _run, "pause": _pause, "resume": _resume}
-
-
-def _upcoming(schedule: Schedule, count: int) -> list[Any]:
-    try:
-        return schedules.upcoming(schedule, count)
-    except BadCron:
-        return []

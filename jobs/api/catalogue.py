@@ -1,4 +1,4 @@
-"""What there is besides jobs: types, queues, schedules, statistics."""
+"""What there is besides jobs and schedules: types, queues, statistics."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from django.db.models import Sum
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import operate, registry, schedules
+from jobs import operate, registry
 from jobs.api import components, depths
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.openapi import Answer, in_path, operation, query
 from jobs.conf import conf
-from jobs.cron import BadCron
 from jobs.documents import isotime
 from jobs.envelope import QUEUE_NAME
 from jobs.errors import FieldError, JobNotFound, MalformedRequest, UnknownType
-from jobs.models import MinuteStat, Schedule
+from jobs.models import MinuteStat
 from jobs.models.stat import BUCKETS_MS
 from jobs.registry import TYPE_NAME, JobType
 
-NEXT_SLOTS = 5
 NAMES = {"queue": QUEUE_NAME, "type": TYPE_NAME}
 MAX_MINUTES, MINUTES = 1440, 60
 MAX_ROWS = 10_000
@@ -128,40 +126,6 @@ class ResumeQueue(_SetPause):
         self._check(name)
         operate.resume_queue(name, identity_of(request).who)
         return self._answer(name)
-
-
-class Schedules(ApiView):
-    """The schedules, with the next slots of those that are enabled."""
-
-    scopes: ClassVar = {"GET": "schedules:manage"}
-
-    @operation("listSchedules", "Schedules", {200: Answer("All schedules, by name.", "Schedules")})
-    def get(self, request: Request) -> Response:
-        return Response({"items": [_schedule(schedule) for schedule in Schedule.objects.order_by("name")]})
-
-
-def _schedule(schedule: Schedule) -> dict[str, Any]:
-    try:
-        slots = schedules.upcoming(schedule, NEXT_SLOTS) if schedule.enabled else []
-    except BadCron:  # written into the database by somebody else
-        slots = []
-    return {
-        "name": schedule.name,
-        "type": schedule.type,
-        "payload": schedule.payload,
-        "queue": schedule.queue or None,
-        "cron": schedule.cron or None,
-        "everySeconds": schedule.every_s,
-        "timeZone": schedule.time_zone,
-        "enabled": schedule.enabled,
-        "catchUp": schedule.catch_up,
-        "overlap": schedule.overlap,
-        "jitterSeconds": schedule.jitter_s,
-        "lastSlot": isotime(schedule.pointer),
-        "lastJobId": schedule.last_job_id and str(schedule.last_job_id),
-        "note": schedule.last_note,
-        "nextSlots": [isotime(slot) for slot in slots],
-    }
 
 
 class Stats(ApiView):

@@ -179,27 +179,6 @@ COMPONENTS: dict[str, Shape] = {
         workers=COUNT,
     ),
     "Queues": record(items=listing(ref("Queue"))),
-    "Schedules": record(
-        items=listing(
-            record(
-                name=TEXT,
-                type=TYPE,
-                payload=ANYTHING,
-                queue=optional(QUEUE),
-                cron=optional(TEXT),
-                everySeconds=optional(COUNT),
-                timeZone=TEXT,
-                enabled={"type": "boolean"},
-                catchUp=TEXT,
-                overlap=TEXT,
-                jitterSeconds=COUNT,
-                lastSlot=optional(TIME),
-                lastJobId=optional(UUID),
-                note=TEXT,
-                nextSlots=listing(TIME),
-            )
-        )
-    ),
     "Stats": record(
         **{"from": TIME},
         to=TIME,

@@ -29,7 +29,7 @@ SCOPES = {
     "jobs:cancel": "cancel jobs",
     "jobs:retry": "run failed and cancelled jobs again",
     "jobs:all": "see and act on the jobs of every client",
-    "schedules:manage": "read schedules, with their payloads",
+    "schedules:manage": "read schedules, with their payloads; run, pause and resume them",
     "queues:manage": "pause and resume queues",
 }
 USUAL_SCOPES = ("jobs:create", "jobs:read", "jobs:cancel", "jobs:retry")

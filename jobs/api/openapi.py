@@ -15,6 +15,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from jobs.api.components import COMPONENTS
+from jobs.api.schedule_shapes import SHAPES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,7 +114,7 @@ class Schema(AutoSchema):
 def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """What drf-spectacular cannot know: our components, and that a described body is required."""
     components = result.setdefault("components", {})
-    components.setdefault("schemas", {}).update(COMPONENTS)
+    components.setdefault("schemas", {}).update({**COMPONENTS, **SHAPES})
     components["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `jk_…`."},
         "adminSession": {

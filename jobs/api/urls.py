@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.urls import path
 
 from jobs.api.acting import Cancel, Retry
-from jobs.api.catalogue import JobTypes, OneJobType, PauseQueue, Queues, ResumeQueue, Schedules, Stats
+from jobs.api.catalogue import JobTypes, OneJobType, PauseQueue, Queues, ResumeQueue, Stats
 from jobs.api.describing import ApiSchema, Docs
 from jobs.api.health import Live, Metrics, Ready
 from jobs.api.reading import JobDetail, JobStatus
+from jobs.api.schedules import OneSchedule, PauseSchedule, ResumeSchedule, RunSchedule, Schedules
 from jobs.api.submitting import Batch, Jobs
 
 urlpatterns = [
@@ -24,6 +25,10 @@ urlpatterns = [
     path("queues/<str:name>/pause", PauseQueue.as_view()),
     path("queues/<str:name>/resume", ResumeQueue.as_view()),
     path("schedules", Schedules.as_view()),
+    path("schedules/<str:name>", OneSchedule.as_view()),
+    path("schedules/<str:name>/run", RunSchedule.as_view()),
+    path("schedules/<str:name>/pause", PauseSchedule.as_view()),
+    path("schedules/<str:name>/resume", ResumeSchedule.as_view()),
     path("stats", Stats.as_view()),
     path("schema", ApiSchema.as_view(), name="jobs-api-schema"),
     path("docs", Docs.as_view(), name="jobs-api-docs"),

@@ -29,6 +29,9 @@ log = logging.getLogger("jobs.schedules")
 RECENT = 20
 """Slots of which a schedule remembers job and delay: for its picture, and to count failures in a row."""
 
+LINES = 20
+"""Jobs of one commit that are logged by name; of more only their number is."""
+
 Overlap = Schedule.Overlap
 
 
@@ -58,6 +61,7 @@ def carry_out(plans: Sequence[Plan], now: dt.datetime) -> list[uuid.UUID]:
     _submit(turns)
     failpoints.hit("tick.after_insert")
     _record(turns, now)
+    _tell(turns)
     return [job_id for turn in turns for _, job_id in turn.created]
 
 
@@ -177,7 +181,7 @@ def _record(turns: Sequence[Turn], now: dt.datetime) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             "UPDATE jobs_schedule SET pointer = %s, due_at = %s, buffered_slot = %s, last_job_id = %s, recent = %s,"
-            " last_note = %s, enabled = %s, paused_because = %s, version = version + %s WHERE id = %s",
+            " last_note = COALESCE(%s, last_note), enabled = %s, paused_because = %s, version = version + %s WHERE id = %s",
             [_columns(turn, now) for turn in turns],
         )
     DroppedSlots.objects.bulk_create(
@@ -189,16 +193,23 @@ def _record(turns: Sequence[Turn], now: dt.datetime) -> None:
     )  # fmt: skip
 
 
+def _tell(turns: Sequence[Turn]) -> None:
+    created = [(turn.schedule, job_id) for turn in turns for _, job_id in turn.created]
+    if len(created) > LINES:
+        log.info("%d schedules created %d jobs", len(turns), len(created))
+        return
+    for schedule, job_id in created:
+        log.info("schedule %s created job %s (%s)", schedule.name, job_id, schedule.type)
+
+
 def _columns(turn: Turn, now: dt.datetime) -> tuple[Any, ...]:
     schedule, plan = turn.schedule, turn.plan
     latest = [[slot_text(slot), str(job_id), _late_s(slot, now)] for slot, job_id in turn.created]
     last_job_id = turn.created[-1][1] if turn.created else schedule.last_job_id
-    note = schedule.last_note
+    note = None
     if said := "; ".join([*(drop.detail for drop in turn.drops), *turn.remarks]):
         log.warning("schedule %s: %s", schedule.name, said)
         note = f"{slot_text(plan.pointer)}: {said}"
-    for _, job_id in turn.created:
-        log.info("schedule %s created job %s (%s)", schedule.name, job_id, schedule.type)
     is_paused = bool(turn.paused_because)
     return (
         db_time(plan.pointer),

@@ -6,11 +6,12 @@ import datetime as dt
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 
 from jobs.cron import slot_text
 from jobs.models import DroppedSlots, Schedule
-from jobs.schedules.slots import slots_of
+from jobs.schedules.slots import Times, slots_of
 
 Because = DroppedSlots.Because
 
@@ -69,20 +70,36 @@ def plan(schedule: Schedule, now: dt.datetime, *, interval_s: float) -> Plan:
         too_old = list(islice(slots_of(schedule, start, horizon), MOST_SLOTS))
         drops += _beyond_window(schedule, too_old, horizon)
         start = horizon
+    due = _due(Times.of(schedule), start, now)
+    chosen = _chosen(schedule, due.latest, now - dt.timedelta(seconds=on_time_s))
+    dropped = due.count - len(chosen)
+    if due.first is not None and dropped:
+        drops.append(_not_made_up(schedule, due.first, due.latest[len(due.latest) - len(chosen) - 1], dropped))
+    return Plan(schedule, due.latest[-1] if due.latest else start, due.following, chosen, drops)
+
+
+@dataclass(frozen=True)
+class Due:
+    first: dt.datetime | None
+    latest: list[dt.datetime]
+    count: int
+    following: dt.datetime
+
+
+@lru_cache(maxsize=1024)
+def _due(times: Times, start: dt.datetime, now: dt.datetime) -> Due:
+    """The slots in (start, now] and the one that follows. Many schedules of a tick share their times, and so this.
+    Raises BadCron."""
     latest: deque[dt.datetime] = deque(maxlen=MOST_SLOTS)
     first, count, following = None, 0, NEVER
-    for slot in slots_of(schedule, start):
+    for slot in times.slots(start):
         if slot > now:
             following = slot
             break
         first = first or slot
         latest.append(slot)
         count += 1
-    chosen = _chosen(schedule, list(latest), now - dt.timedelta(seconds=on_time_s))
-    dropped = count - len(chosen)
-    if first is not None and dropped:
-        drops.append(_not_made_up(schedule, first, latest[len(latest) - len(chosen) - 1], dropped))
-    return Plan(schedule, latest[-1] if latest else start, following, chosen, drops)
+    return Due(first, list(latest), count, following)
 
 
 def _chosen(schedule: Schedule, slots: list[dt.datetime], limit: dt.datetime) -> list[dt.datetime]:

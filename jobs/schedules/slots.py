@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,15 +18,37 @@ from jobs.models import Job, Schedule
 CLIENT = "system:schedule"
 
 
+@dataclass(frozen=True)
+class Times:
+    """What of a schedule says when it is due; equal for all schedules that are due at the same instants."""
+
+    cron: str
+    time_zone: str
+    every_s: int
+    anchor: dt.datetime | None
+    starts_at: dt.datetime | None
+    ends_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Times:
+        anchor = None if schedule.cron else schedule.anchor
+        every_s = schedule.every_s or 0
+        return cls(schedule.cron, schedule.time_zone, every_s, anchor, schedule.starts_at, schedule.ends_at)
+
+    def slots(self, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
+        """The instants in (after, until] between start and end, in order. Raises cron.BadCron."""
+        if self.starts_at is not None and self.starts_at > after:
+            after = self.starts_at - dt.timedelta(microseconds=1)
+        if self.ends_at is not None:
+            until = min(until, self.ends_at)
+        if self.anchor is None:
+            return cron.slots(self.cron, self.time_zone, after, until)
+        return cron.interval_slots(self.anchor, self.every_s, after, until)
+
+
 def slots_of(schedule: Schedule, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
-    """The schedule's instants in (after, until] between its start and its end, in order. Raises cron.BadCron."""
-    if schedule.starts_at is not None and schedule.starts_at > after:
-        after = schedule.starts_at - dt.timedelta(microseconds=1)
-    if schedule.ends_at is not None:
-        until = min(until, schedule.ends_at)
-    if schedule.cron:
-        return cron.slots(schedule.cron, schedule.time_zone, after, until)
-    return cron.interval_slots(schedule.anchor, schedule.every_s or 0, after, until)
+    """The schedule's instants in (after, until], in order. Raises cron.BadCron."""
+    return Times.of(schedule).slots(after, until)
 
 
 def upcoming(schedule: Schedule, count: int, after: dt.datetime | None = None) -> list[dt.datetime]:

@@ -21,7 +21,7 @@ def insert_events(
     rows: Iterable[Row],
     *,
     actor: Actor,
-    who: str,
+    who: str | dict[uuid.UUID, str],
     source: str | dict[uuid.UUID, str] | None,
     errors: dict[uuid.UUID, tuple[str | None, str | None]] | None = None,
 ) -> None:
@@ -39,7 +39,7 @@ def insert_events(
                 row.status,
                 row.attempt,
                 str(actor),
-                who,
+                who[row.id] if isinstance(who, dict) else who,
                 row.run_after if row.status == Status.SCHEDULED else None,
                 code,
                 text,

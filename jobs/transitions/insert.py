@@ -83,10 +83,11 @@ def insert(jobs: Sequence[NewJob]) -> list[Row]:
         )
         rows.update((row.id, row) for row in found)
         _insert_tags(chunk)
-    by_actor: dict[tuple[Actor, str], list[Row]] = {}
+    who = {job.id: job.who or job.client for job in jobs}
+    by_actor: dict[Actor, list[Row]] = {}
     for job in jobs:
-        by_actor.setdefault((job.actor, job.who or job.client), []).append(rows[job.id])
-    for (actor, who), some in by_actor.items():
+        by_actor.setdefault(job.actor, []).append(rows[job.id])
+    for actor, some in by_actor.items():
         insert_events(Event.SUBMIT, some, actor=actor, who=who, source=None)
     return [rows[job.id] for job in jobs]
 

@@ -7,13 +7,12 @@ import re
 from typing import Any
 
 import pytest
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from jobs import registry, schedules
+from jobs import registry
 from jobs.conf import conf
 from jobs.lifecycle import Status
-from jobs.models import MinuteStat, Schedule
+from jobs.models import MinuteStat
 from tests.api.transports import Api
 from tests.support.factory import make_job, make_lease
 from tests.support.world import World
@@ -50,25 +49,6 @@ def test_a_queue_can_be_paused_and_resumed(django_api: Api) -> None:
     assert (paused["paused"], paused["pausedAt"]) == (True, again["pausedAt"])
     assert django_api.submit(queue="low")["status"] == "queued"
     assert django_api.post("/api/queues/low/resume").json()["paused"] is False
-
-
-def test_schedules_are_listed_with_their_next_slots(django_api: Api) -> None:
-    Schedule.objects.create(
-        name="daily", type="echo", cron="0 8 * * *", time_zone="Europe/Berlin", payload={"value": 1}
-    )
-    Schedule.objects.create(name="off", type="echo", every_s=60, enabled=False)
-    daily, off = django_api.get("/api/schedules").json()["items"]
-    assert (daily["name"], daily["cron"], daily["everySeconds"]) == ("daily", "0 8 * * *", None)
-    assert len(daily["nextSlots"]) == 5
-    assert (off["enabled"], off["everySeconds"], off["nextSlots"]) == (False, 60, [])
-
-
-def test_a_schedule_that_somebody_broke_does_not_hide_the_others(django_api: Api) -> None:
-    broken = Schedule(name="broken", type="echo", cron="nonsense")
-    with pytest.raises((ValidationError, Exception)):
-        schedules.validate(broken)
-    broken.save()
-    assert django_api.get("/api/schedules").json()["items"][0]["nextSlots"] == []
 
 
 def add_stat(**columns: Any) -> None:

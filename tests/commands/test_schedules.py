@@ -34,7 +34,8 @@ def test_set_creates_changes_and_repeats_without_a_change() -> None:
 def test_set_takes_every_option() -> None:
     ran = set_beat(
         "--cron", "*/5 * * * *", "--tz", "Asia/Kolkata", "--payload", '{"value": 1}', "--queue", "low",
-        "--catch-up", "all", "--overlap", "skip", "--jitter", "3", "--window", "60", "--max", "7", "--json",
+        "--catch-up", "all", "--overlap", "skip", "--jitter", "3", "--window", "60", "--max", "7",
+        "--start", "2030-01-01T00:00Z", "--end", "2031-01-01T00:00Z", "--pause-after", "3", "--json",
     )  # fmt: skip
     assert ran.code == 0
     document = ran.json
@@ -44,7 +45,9 @@ def test_set_takes_every_option() -> None:
         "name": "beat", "type": "echo", "payload": {"value": 1}, "queue": "low", "cron": "*/5 * * * *",
         "everySeconds": None, "timeZone": "Asia/Kolkata", "enabled": True, "catchUp": "all",
         "catchUpWindowSeconds": 60, "catchUpMax": 7, "overlap": "skip", "jitterSeconds": 3,
-        "lastJobId": None, "lastNote": None,
+        "words": "Every 5 minutes (Asia/Kolkata)", "startsAt": "2030-01-01T00:00:00.000Z",
+        "endsAt": "2031-01-01T00:00:00.000Z", "pauseAfterFailures": 3, "pausedBecause": None,
+        "declared": False, "overridden": False, "lastJobId": None, "lastNote": None,
     }  # fmt: skip
 
 
@@ -109,3 +112,22 @@ def test_next_prints_utc_instants_after_from_and_stores_nothing() -> None:
     after = schedules("next", "0 * * * *", "--from", "2026-01-01T00:00:00", "--count", "1").out
     assert after.strip() == "2026-01-01T01:00:00Z"
     assert not Schedule.objects.exists()
+
+
+def test_a_range_is_back_filled_once_and_shown_before() -> None:
+    set_beat("--cron", "0 * * * *")
+    arguments = ("backfill", "beat", "--from", "2026-01-01T00:00Z", "--to", "2026-01-01T03:00Z")
+    shown = schedules(*arguments, "--dry-run")
+    assert "4 jobs would be created, 0 exist already" in shown.out
+    assert not Job.objects.exists()
+    assert schedules(*arguments, "--json").json["slots"][0] == "2026-01-01T00:00:00Z"
+    assert schedules(*arguments, "--json").json["slots"] == []
+    assert Job.objects.count() == 4
+    assert schedules("backfill", "nobody", *arguments[2:], "--dry-run").code == 2
+    future = schedules("backfill", "beat", "--from", "2026-01-01T00:00Z", "--to", "2126-01-01T00:00Z")
+    assert (future.code, "future" in future.error) == (2, True)
+
+
+def test_a_schedule_that_no_code_declares_has_nothing_to_go_back_to() -> None:
+    set_beat()
+    assert schedules("revert", "beat").code == 2

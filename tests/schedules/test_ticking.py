@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from jobs import schedules
 from jobs.lifecycle import Event as LifecycleEvent
 from jobs.lifecycle import Status
-from jobs.models import Event, IdempotencyKey, Job, Schedule
+from jobs.models import DroppedSlots, Event, IdempotencyKey, Job, Schedule
 from jobs.schedules import tick
 
 START = dt.datetime(2031, 11, 25, 3, 0, tzinfo=dt.UTC)  # in the future: jitter delays
@@ -198,6 +200,116 @@ def test_overlap_allow_creates_beside_an_open_job() -> None:
     make()
     tick_at(START + MINUTE)
     assert len(tick_at(START + 2 * MINUTE)) == 1
+
+
+def end_all_jobs(status: str = "succeeded") -> None:
+    Job.objects.update(status=status, finished_at=START)
+
+
+def dropped() -> list[tuple[str, int | None]]:
+    """Why and how many, the oldest first."""
+    return list(DroppedSlots.objects.order_by("id").values_list("because", "count"))
+
+
+@pytest.mark.django_db
+def test_overlap_buffer_keeps_the_first_slot_until_the_last_job_is_over() -> None:
+    make(overlap="buffer")
+    assert len(tick_at(START + MINUTE)) == 1
+    assert tick_at(START + 2 * MINUTE) == []
+    assert tick_at(START + 3 * MINUTE) == []
+    assert Schedule.objects.get().buffered_slot == START + 2 * MINUTE
+    assert dropped() == [("overlap", 1)]
+    end_all_jobs()
+    assert tick_at(START + 3 * MINUTE + dt.timedelta(seconds=5)) == ["schedule:beat:2031-11-25T03:02:00Z"]
+    assert Schedule.objects.get().buffered_slot is None
+    assert tick_at(START + 3 * MINUTE + dt.timedelta(seconds=6)) == []
+
+
+@pytest.mark.django_db
+def test_slots_lie_between_start_and_end_and_both_count() -> None:
+    make(catch_up="all", starts_at=START + 2 * MINUTE, ends_at=START + 4 * MINUTE)
+    assert [key[-10:] for key in tick_at(START + HOUR)] == ["T03:02:00Z", "T03:03:00Z", "T03:04:00Z"]
+
+
+@pytest.mark.django_db
+def test_a_schedule_is_paused_after_failures_in_a_row_and_resumed_with_none_counted() -> None:
+    make(pause_after_failures=2)
+    for minute in (1, 2):
+        assert len(tick_at(START + minute * MINUTE)) == 1
+        end_all_jobs("failed")
+    assert tick_at(START + 3 * MINUTE) == []
+    paused = Schedule.objects.get()
+    assert (paused.enabled, paused.paused_because) == (False, "2 of its jobs have failed in a row")
+    assert dropped() == [("paused", 1)]
+    schedules.resume("beat", who="alice")
+    Schedule.objects.update(pointer=START + 3 * MINUTE, streak_since=START + 3 * MINUTE)
+    assert len(tick_at(START + 4 * MINUTE)) == 1
+
+
+@pytest.mark.django_db
+def test_a_success_ends_a_row_of_failures_and_a_cancelled_job_does_not() -> None:
+    make(pause_after_failures=2)
+    for minute, status in enumerate(("failed", "succeeded", "failed", "cancelled"), start=1):
+        (key,) = tick_at(START + minute * MINUTE)
+        Job.objects.filter(key=key).update(status=status, finished_at=START)
+    (key,) = tick_at(START + 5 * MINUTE)
+    Job.objects.filter(key=key).update(status="failed", finished_at=START)
+    assert tick_at(START + 6 * MINUTE) == []
+
+
+THREE_HOURS = START + 3 * HOUR + dt.timedelta(seconds=30)
+"""A scheduler that was stopped for three hours: of 36 slots, every five minutes, none is on time."""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("columns", "made", "why"),
+    [
+        ({"catch_up": "none"}, 0, [("catch-up", 36)]),
+        ({"catch_up": "last"}, 1, [("catch-up", 35)]),
+        ({"catch_up": "all"}, 36, []),
+        ({"catch_up": "all", "catch_up_max": 10}, 10, [("catch-up", 26)]),
+        ({"catch_up": "all", "catch_up_window_s": 3600}, 12, [("window", 24)]),
+        ({"catch_up": "all", "overlap": "skip"}, 1, [("superseded", 35)]),
+        ({"catch_up": "all", "overlap": "cancel"}, 1, [("superseded", 35)]),
+        ({"catch_up": "all", "overlap": "buffer"}, 1, [("overlap", 34)]),
+    ],
+)
+def test_after_three_hours_each_slot_is_made_up_for_or_recorded_as_dropped(
+    columns: dict[str, Any], made: int, why: list[tuple[str, int]]
+) -> None:
+    make(cron="*/5 * * * *", **columns)
+    assert len(tick_at(THREE_HOURS)) == made
+    assert dropped() == why
+    is_one_waiting = Schedule.objects.get().buffered_slot is not None
+    assert made + sum(count for _, count in why) + is_one_waiting == 36
+
+
+@pytest.mark.django_db
+def test_a_schedule_remembers_how_late_its_latest_slots_were() -> None:
+    make()
+    tick_at(START + MINUTE + dt.timedelta(seconds=1.5))
+    job = Job.objects.get()
+    assert Schedule.objects.get().recent == [["2031-11-25T03:01:00Z", str(job.id), 1.5]]
+
+
+@pytest.mark.django_db
+def test_a_system_job_by_command_and_a_slots_job_come_through_one_door() -> None:
+    """Their keys meet in one table, their rows say where they come from, and a known key is a replay for both."""
+    make(payload={"value": 1})
+    (key,) = tick_at(START + MINUTE)
+    call_command("enqueue_system_job", "echo", "--payload", '{"value": 1}', "--key", "by-hand", stdout=StringIO())
+    call_command("enqueue_system_job", "echo", "--payload", '{"value": 1}', "--key", "by-hand", stdout=StringIO())
+    Schedule.objects.update(pointer=START)
+    assert tick_at(START + MINUTE) == []
+    assert list(IdempotencyKey.objects.order_by("id").values_list("client", "key")) == [
+        ("system:schedule", key),
+        ("system", "by-hand"),
+    ]
+    by_slot, by_command = Job.objects.order_by("id")
+    assert (by_slot.source, by_command.source) == ("schedule", "command")
+    for column in ("type", "payload", "queue", "max_attempts", "timeout_s", "crashes_allowed"):
+        assert getattr(by_slot, column) == getattr(by_command, column)
 
 
 @pytest.mark.django_db

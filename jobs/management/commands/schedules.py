@@ -1,4 +1,4 @@
-"""Schedules as code: list, set, pause, resume, run, remove; `next` shows slots of any cron expression."""
+"""Schedules as code: list, set, pause, resume, run, backfill, revert, remove; `next` shows slots of any cron expression."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from jobs import cron, schedules
 from jobs.cron import BadCron, slot_text
 from jobs.documents import isotime
+from jobs.errors import ScheduleNotFound
 from jobs.management.base import INVALID, JobsCommand, operator_name, read_json
 from jobs.models import Schedule
 
@@ -17,7 +18,7 @@ MOST_SLOTS = 10_000
 
 
 class Command(JobsCommand):
-    help = "Show and change schedules: list, set, pause, resume, run, remove, next."
+    help = "Show and change schedules: list, set, pause, resume, run, backfill, revert, remove, next."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -29,10 +30,17 @@ class Command(JobsCommand):
             ("resume", "go on, from the present"),
             ("run", "create a job now, whatever the policies say"),
             ("remove", "delete the schedule; its jobs stay"),
+            ("revert", "give a schedule that is declared in code the code's values back"),
         ):
             single = verbs.add_parser(verb, help=text)
             single.add_argument("name")
             single.add_argument("--json", action="store_true")
+        backfill = verbs.add_parser("backfill", help="create the jobs of a range's slots that have none")
+        backfill.add_argument("name")
+        backfill.add_argument("--from", dest="start", required=True, help="ISO 8601 time, inclusive")
+        backfill.add_argument("--to", dest="end", required=True, help="ISO 8601 time, inclusive, not in the future")
+        backfill.add_argument("--dry-run", action="store_true", help="only say which slots there are")
+        backfill.add_argument("--json", action="store_true")
         upcoming = verbs.add_parser("next", help="the slots of a cron expression; stores nothing")
         upcoming.add_argument("expression")
         upcoming.add_argument("--tz", default="UTC", help="IANA time zone (default UTC)")
@@ -52,7 +60,7 @@ class Command(JobsCommand):
             return
         for row in rows:
             when = f"{row.cron} {row.time_zone}" if row.cron else f"every {row.every_s} s"
-            following = ", ".join(_next_slots(row, 1)) if row.enabled else "paused"
+            following = ", ".join(_next_slots(row, 1)) if row.enabled else f"paused {row.paused_because}".strip()
             self.stdout.write(f"{row.name:<24} {row.type:<20} {when:<30} next: {following or 'never'}")
             if row.last_note:
                 self.stdout.write(f"{'':<24} {row.last_note}")
@@ -90,6 +98,23 @@ class Command(JobsCommand):
             self.print_json({"name": options["name"], "removed": True})
         else:
             self.stdout.write(f"{options['name']}: removed")
+
+    def _revert(self, **options: Any) -> None:
+        is_changed = schedules.revert(options["name"], who=operator_name())
+        self._say(options, "is as the code has it again" if is_changed else "is as the code has it already")
+
+    def _backfill(self, **options: Any) -> None:
+        name, start, end = options["name"], _time(options["start"], "--from"), _time(options["end"], "--to")
+        if options["dry_run"]:
+            found = schedules.preview(_find(name), start, end)
+        else:
+            found = schedules.backfill(name, start, end, who=operator_name())
+        new = [slot_text(slot) for slot in found.new]
+        if options["json"]:
+            self.print_json({"name": name, "slots": new, "known": [slot_text(slot) for slot in found.known]})
+        else:
+            done = "would be created" if options["dry_run"] else "created"
+            self.stdout.write("\n".join([*new, f"{name}: {len(new)} jobs {done}, {len(found.known)} exist already"]))
 
     def _next(self, **options: Any) -> None:
         count = options["count"]
@@ -129,6 +154,12 @@ def _add_set(parser: CommandParser) -> None:
     )
     parser.add_argument("--max", type=int, metavar="N", help="missed slots made up for at most (default 100)")
     parser.add_argument("--overlap", choices=Schedule.Overlap.values, help="while the last job is open (default allow)")
+    parser.add_argument("--start", metavar="ISO", help="no slot before this time; '' for no bound")
+    parser.add_argument("--end", metavar="ISO", help="no slot after this time; '' for no bound")
+    parser.add_argument("--anchor", metavar="ISO", help="a slot of the interval (default: when it was made)")
+    parser.add_argument(
+        "--pause-after", type=int, metavar="N", help="pause when so many jobs in a row have failed (default 0: never)"
+    )
     parser.add_argument("--jitter", type=int, metavar="S", help="start each job up to so many seconds late")
     parser.add_argument("--json", action="store_true")
 
@@ -148,9 +179,13 @@ def _apply(schedule: Schedule, options: dict[str, Any]) -> None:
         ("max", "catch_up_max"),
         ("overlap", "overlap"),
         ("jitter", "jitter_s"),
+        ("pause_after", "pause_after_failures"),
     ):
         if options[option] is not None:
             setattr(schedule, column, options[option])
+    for option, column in (("start", "starts_at"), ("end", "ends_at"), ("anchor", "anchor")):
+        if options[option] is not None:
+            setattr(schedule, column, _time(options[option], f"--{option}") if options[option] else None)
 
 
 def _document(row: Schedule) -> dict[str, Any]:
@@ -168,6 +203,13 @@ def _document(row: Schedule) -> dict[str, Any]:
         "catchUpMax": row.catch_up_max,
         "overlap": row.overlap,
         "jitterSeconds": row.jitter_s,
+        "words": schedules.in_words(row),
+        "startsAt": isotime(row.starts_at),
+        "endsAt": isotime(row.ends_at),
+        "pauseAfterFailures": row.pause_after_failures,
+        "pausedBecause": row.paused_because or None,
+        "declared": row.is_declared,
+        "overridden": row.is_overridden,
         "pointer": isotime(row.pointer),
         "lastJobId": row.last_job_id and str(row.last_job_id),
         "lastNote": row.last_note or None,
@@ -182,13 +224,20 @@ def _next_slots(row: Schedule, count: int) -> list[str]:
         return []
 
 
-def _time(text: str | None) -> dt.datetime:
+def _find(name: str) -> Schedule:
+    schedule = Schedule.objects.filter(name=name).first()
+    if schedule is None:
+        raise ScheduleNotFound(f"there is no schedule {name!r}")
+    return schedule
+
+
+def _time(text: str | None, option: str = "--from") -> dt.datetime:
     if text is None:
         return dt.datetime.now(dt.UTC)
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"--from: {text!r} is no ISO 8601 time.", returncode=INVALID) from None
+        raise CommandError(f"{option}: {text!r} is no ISO 8601 time.", returncode=INVALID) from None
     if not 1900 <= moment.year < 9999:  # beyond, zones reach past the ends of the calendar
-        raise CommandError("--from is a time of the years 1900 to 9998.", returncode=INVALID)
+        raise CommandError(f"{option} is a time of the years 1900 to 9998.", returncode=INVALID)
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment
