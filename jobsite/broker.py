@@ -67,7 +67,7 @@ def pid(data_dir: Path) -> int | None:
 
 def start(data_dir: Path) -> bool:
     """Start it unless it runs. True when this call started it; it answers when this returns."""
-    with _locked(data_dir):
+    with locked(data_dir):
         if is_running(data_dir):
             return False
         _await_answer(data_dir, _spawn(data_dir))
@@ -76,7 +76,7 @@ def start(data_dir: Path) -> bool:
 
 def stop(data_dir: Path) -> bool:
     """Stop it warm, its files written. True when it ran."""
-    with _locked(data_dir):
+    with locked(data_dir):
         found = pid(data_dir)
         if found is None:
             return False
@@ -89,8 +89,9 @@ def _client(data_dir: Path) -> redis.Redis:
 
 
 @contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """One process at a time starts or stops the broker of a data dir; the kernel lets go of a dead one's lock."""
+def locked(data_dir: Path) -> Iterator[None]:
+    """One process at a time starts or stops the broker of a data dir, or sets up its database; the kernel lets go
+    of a dead one's lock."""
     _own_folder(folder(data_dir))
     _own_folder(socket_path(data_dir).parent)
     descriptor = os.open(folder(data_dir) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -111,6 +111,14 @@ def test_children_do_not_outlive_a_killed_up(site):
     eventually(lambda: {process_state(pid) for pid in children} <= {"", "Z"}, timeout_s=15)
 
 
+def test_two_that_are_started_at_once_on_nothing_both_become_ready(site):
+    first = site.up("--only", "api")
+    site.port = free_port()
+    second = site.up("--only", "api")
+    for process in (first, second):
+        process.says("ready: api", timeout_s=40)
+
+
 def test_a_broker_that_ran_before_runs_after(site):
     broker.start(site.data_dir)
     process = site.up("--only", "api")

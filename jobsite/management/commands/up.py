@@ -54,9 +54,11 @@ class Command(BaseCommand):
         started_broker = self.start_broker()
         try:
             self.say(NAME, "bringing the database up to date")
-            call_command("migrate", interactive=False, verbosity=0)
             url = f"http://{LOOPBACK if host in EVERYWHERE else host}:{port}" if "api" in only else None
-            self.run(supervisor, url, only, is_reloading=not options["no_reload"])
+            with broker.locked(settings.DATA_DIR):  # another `up` may have been started in the same moment
+                call_command("migrate", interactive=False, verbosity=0)
+                lines = development.introduction(url) if url else []
+            self.run(supervisor, url, lines, only, is_reloading=not options["no_reload"])
         finally:
             if started_broker:
                 self.stop_broker()
@@ -79,10 +81,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.say(NAME, "the broker is stopped")
 
-    def run(self, supervisor: Supervisor, url: str | None, only: Sequence[str], *, is_reloading: bool) -> None:
+    def run(
+        self, supervisor: Supervisor, url: str | None, lines: list[str], only: Sequence[str], *, is_reloading: bool
+    ) -> None:
         """Until told to stop. What happens beside the children runs in threads that only report."""
         stopped = threading.Event()
-        lines = development.introduction(url) if url else []
         threading.Thread(target=self.announce, args=(url, lines, only, stopped), daemon=True).start()
         if is_reloading:
             told = (supervisor.restart, partial(self.say, NAME), stopped)
