@@ -68,6 +68,6 @@ def error_texts(error: BaseException) -> tuple[str, str]:
     try:
         message = str(error).strip() or type(error).__name__
         text = "".join(traceback.format_exception(error))
-    except Exception:  # an exception whose own text raises
+    except BaseException:  # an exception whose own text raises, be it SystemExit
         message = text = type(error).__name__
     return clean_text(message, MESSAGE_MAX), clean_text(text)
