@@ -159,7 +159,9 @@ def probe_clock() -> Iterator[Finding]:
             return
     since = clock.now() - STEP_SHOWN
     if step := ClockStep.objects.filter(at__gte=since).first():
-        sentence = f"the database's clock stepped by {step.step_s:+.1f} s, as a scheduler saw {step.at:%Y-%m-%d %H:%M} UTC"
+        sentence = (
+            f"the database's clock stepped by {step.step_s:+.1f} s, as a scheduler saw {step.at:%Y-%m-%d %H:%M} UTC"
+        )
         yield Finding("clock", "warning", sentence, "look after its time synchronisation, and at the schedules' slots")
         return
     yield Finding("clock", "ok", f"agrees with {' and '.join(skews)}")
