@@ -29,17 +29,8 @@ def test_the_page_names_every_option_of_set(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         manage("schedules", "set", "--help")
     shown = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    ours = {
-        "--cron",
-        "--tz",
-        "--every",
-        "--payload",
-        "--queue",
-        "--catch-up",
-        "--window",
-        "--max",
-        "--overlap",
-        "--jitter",
-    }
-    assert ours <= shown
+    own = {f"--{name}" for name in ("help", "json", "type", "version", "verbosity", "settings", "pythonpath", "traceback",
+                                    "no-color", "force-color", "skip-checks")}  # fmt: skip
+    ours = shown - own
+    assert len(ours) >= 14
     assert all(f"`{option}" in PAGE or f" `{option}" in PAGE for option in ours)
