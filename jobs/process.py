@@ -6,6 +6,7 @@ there the functions do what they can, and nothing is promised.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -101,6 +102,14 @@ def is_alive(pid: int, started_at: int) -> bool:
     """Whether that very process, not another one with its pid, still runs."""
     fields = _stat(pid)
     return fields is not None and int(fields[19]) == started_at and fields[0] not in "ZX"
+
+
+def kill_orphans(pid: int, started_at: int) -> None:
+    """Kill what is left of the process group of a leader that is dead (a horse leads one)."""
+    fields = _stat(pid)
+    if fields is None or int(fields[19]) == started_at:  # else another process has its pid by now
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def rss_mb(pid: int) -> int:

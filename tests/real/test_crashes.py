@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from jobs.models import Effect, Event, Job, Lease, LogLine
 from tests.real.watching import (
@@ -139,3 +140,23 @@ def test_a_horse_that_cannot_be_seen_is_taken_for_dead_after_its_lease(world: Wo
     assert Lease.objects.get(pk=lease.pk).revoked_by == "stranger"
     reached(job_id, "succeeded")
     assert Event.objects.get(job_id=job_id, event="expire").actor == "housekeeping"
+
+
+def test_what_a_handler_started_is_ended_though_its_worker_was_killed_whole(world: World) -> None:
+    first = world.worker("--name", "first")
+    lease = live_lease("first")
+    job_id = submit("test-spawn")
+    reached(job_id, "running")
+    child = eventually(lambda: descendants(lease.horse_pid))[0]
+    world.worker("--name", "second")
+    first.kill()
+    eventually(lambda: is_gone(child), timeout_s=20)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has a single write lock")
+def test_a_job_that_holds_the_only_write_lock_pays_for_it_and_ends(world: World) -> None:
+    world.worker(JOBS_LEASE_S="3", JOBS_RENEW_S="1")  # shortened from 15 and 3
+    job_id = submit("test-holding", seconds=8)
+    job = reached(job_id, "failed", timeout_s=60)
+    assert (job.crashes, job.error_code) == (3, "crashed")
+    assert story(job_id).count("release") == 0

@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from jobs import Backoff, JobContext, Permanent, Retry, handler
+from jobs.models import QueueState
 
 SOON = Backoff(base_s=0.1, cap_s=0.2)
 
@@ -136,6 +139,14 @@ def spawn(job: JobContext, payload: dict[str, Any]) -> None:
     child = subprocess.Popen(["sleep", "600"])
     job.progress(child.pid)
     child.wait()
+
+
+@handler("test-holding", backoff=SOON)
+def holding(job: JobContext, payload: dict[str, Any]) -> None:
+    """Write, and keep the transaction open."""
+    with transaction.atomic():
+        QueueState.objects.filter(name="none").update(paused_by="")
+        time.sleep(payload["seconds"])
 
 
 @handler("test-memory")
