@@ -140,8 +140,8 @@ class Permanent(JobsError):
     code = "permanent"
 
     def __init__(self, code: str = "permanent", message: str | None = None) -> None:
-        super().__init__(message or code)
-        self.failure_code = code
+        super().__init__(str(message or code))
+        self.failure_code = str(code)
         """The code stored with the job: at most 64 characters."""
 
 

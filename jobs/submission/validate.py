@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 import pydantic
 import uuid_utils.compat as uuid_utils
@@ -9,9 +11,11 @@ import uuid_utils.compat as uuid_utils
 from jobs import registry
 from jobs.conf import conf
 from jobs.envelope import JobRequest
-from jobs.errors import FieldError, InvalidPayload, UnknownQueue
+from jobs.errors import FieldError, InvalidPayload, JobsError, UnknownQueue
 from jobs.lifecycle import Actor
 from jobs.transitions import NewJob
+
+log = logging.getLogger("jobs.submission")
 
 ACTORS = {"schedule": Actor.SCHEDULER, "command": Actor.OPERATOR}
 """Who caused the first event, by the job's source; a client otherwise."""
@@ -31,6 +35,9 @@ def prepare(request: JobRequest) -> NewJob:
             raise InvalidPayload(
                 f"the payload does not fit the type {request.type!r}", _payload_errors(error)
             ) from None
+        except (Exception, SystemExit) as error:  # a defect of the model: it must not take a batch with it
+            log.error("the payload model of the type %s raised %s", request.type, type(error).__name__)
+            raise JobsError("the payload model of this type has a defect") from error
     return NewJob(
         id=uuid_utils.uuid7(),
         type=request.type,

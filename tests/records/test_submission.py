@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import transaction
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 import jobs
 from jobs import envelope, handler, prune, registry, submission
@@ -165,6 +166,20 @@ def test_a_replay_is_answered_before_the_payload_is_validated(register: Register
     assert jobs.submit(name, {"mail": "a@b"}, key="k").id == first.id
     with pytest.raises(InvalidPayload):
         jobs.submit(name, {"mail": "a@b"}, key="other")
+
+
+def test_a_model_with_a_defect_fails_its_own_job_alone(register: Register) -> None:
+    class Broken(BaseModel):
+        @model_validator(mode="after")
+        def _break(self) -> Broken:
+            raise SystemExit("a defect")
+
+    name = register(lambda job, payload: None, payload=Broken)
+    broken, good = submit_many([replace(request({"value": 1}), type=name, payload={}), request()])
+    assert isinstance(broken, JobsError)
+    assert (broken.code, broken.http_status) == ("internal", 500)
+    assert isinstance(good, Submitted)
+    assert stored()[0] == 1
 
 
 def test_a_replay_is_answered_after_its_type_is_gone(register: Register) -> None:

@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("queues", nargs="*", help="queues, most urgent first (default: JOBS_QUEUES)")
         parser.add_argument("--num-workers", type=int, default=1, help="how many workers (default 1)")
-        parser.add_argument("--concurrency", type=int, default=0, help="handler threads of each (JOBS_CONCURRENCY)")
+        parser.add_argument("--concurrency", type=int, help="handler threads of each (JOBS_CONCURRENCY)")
         parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
         parser.add_argument("--pid", help="write this process' id to a file")
 

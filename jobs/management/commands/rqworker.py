@@ -24,9 +24,7 @@ class Command(DjangoRqCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)  # type: ignore[no-untyped-call]
-        parser.add_argument(
-            "--concurrency", type=int, default=0, help="handler threads (default: JOBS_CONCURRENCY); 1 to 1000"
-        )
+        parser.add_argument("--concurrency", type=int, help="handler threads (default: JOBS_CONCURRENCY); 1 to 1000")
         parser.add_argument("--reload", action="store_true", help="restart when Python code changes (development)")
         parser.set_defaults(serializer="rq.serializers.JSONSerializer")
 
@@ -34,7 +32,7 @@ class Command(DjangoRqCommand):
         if options["reload"]:
             run_reloading()
             return
-        if not 0 <= options["concurrency"] <= 1000:
+        if options["concurrency"] is not None and not 1 <= options["concurrency"] <= 1000:
             raise CommandError("--concurrency is 1 to 1000", returncode=2)
         if options["pid"]:
             import os
@@ -56,7 +54,7 @@ class Command(DjangoRqCommand):
             serializer=options["serializer"],
         )
         if isinstance(worker, Worker):
-            worker.concurrency = options["concurrency"]
+            worker.concurrency = options["concurrency"] or 0
         elif options["concurrency"]:
             raise CommandError("--concurrency goes with this project's own worker class only", returncode=2)
         is_well = worker.work(
