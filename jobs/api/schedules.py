@@ -17,6 +17,7 @@ from jobs.cron import BadCron
 from jobs.documents import isotime
 from jobs.errors import ScheduleNotFound
 from jobs.models import DroppedSlots, Schedule
+from jobs.schedules.editing import NAME as SCHEDULE_NAME
 
 NEXT_SLOTS = 5
 DROPS_SHOWN = 20
@@ -102,7 +103,7 @@ class ResumeSchedule(_Turn):
 
 
 def _find(name: str) -> Schedule:
-    schedule = Schedule.objects.filter(name=name).first() if "\x00" not in name else None
+    schedule = Schedule.objects.filter(name=name).first() if SCHEDULE_NAME.fullmatch(name) else None
     if schedule is None:
         raise ScheduleNotFound
     return schedule

@@ -19,7 +19,7 @@ from jobs.envelope import JobRequest
 from jobs.errors import JobsError, KeyReused
 from jobs.lifecycle import FINAL, Actor, Status
 from jobs.models import DroppedSlots, Job, Schedule
-from jobs.rows import db_id, db_time
+from jobs.rows import db_id, db_time, values
 from jobs.schedules.policies import Because, Drop, Plan, failures_in_a_row, superseded
 from jobs.schedules.slots import jittered, key_of, request_of
 from jobs.submission import submit_many
@@ -31,6 +31,10 @@ RECENT = 20
 
 LINES = 20
 """Jobs of one commit that are logged by name; of more only their number is."""
+
+_TYPES = (
+    "bigint", "timestamptz", "timestamptz", "timestamptz", "uuid", "jsonb", "text", "boolean", "text", "int",
+)  # fmt: skip
 
 Overlap = Schedule.Overlap
 
@@ -175,14 +179,16 @@ def _refused(slot: dt.datetime, error: JobsError) -> Drop:
 
 
 def _record(turns: Sequence[Turn], now: dt.datetime) -> None:
-    """Move the pointers and write down what came of the slots: one UPDATE a schedule, one INSERT for all drops."""
+    """Move the pointers and write down what came of the slots: one UPDATE for all schedules, one INSERT for all drops."""
     if not turns:
         return
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "UPDATE jobs_schedule SET pointer = %s, due_at = %s, buffered_slot = %s, last_job_id = %s, recent = %s,"
-            " last_note = COALESCE(%s, last_note), enabled = %s, paused_because = %s, version = version + %s WHERE id = %s",
-            [_columns(turn, now) for turn in turns],
+        cursor.execute(
+            "WITH v (vid, vpointer, vdue, vbuffered, vjob, vrecent, vnote, venabled, vbecause, vraise) AS"
+            f" ({values(_TYPES, len(turns))}) UPDATE jobs_schedule SET pointer = vpointer, due_at = vdue,"
+            " buffered_slot = vbuffered, last_job_id = vjob, recent = vrecent, last_note = COALESCE(vnote, last_note),"
+            " enabled = venabled, paused_because = vbecause, version = version + vraise FROM v WHERE id = vid",
+            [column for turn in turns for column in _columns(turn, now)],
         )
     DroppedSlots.objects.bulk_create(
         DroppedSlots(
@@ -212,6 +218,7 @@ def _columns(turn: Turn, now: dt.datetime) -> tuple[Any, ...]:
         note = f"{slot_text(plan.pointer)}: {said}"
     is_paused = bool(turn.paused_because)
     return (
+        schedule.pk,
         db_time(plan.pointer),
         db_time(turn.buffered or plan.due_at),  # with a slot that waits: each second, for the job that it waits for
         db_time(turn.buffered),
@@ -221,7 +228,6 @@ def _columns(turn: Turn, now: dt.datetime) -> tuple[Any, ...]:
         not is_paused,
         turn.paused_because or schedule.paused_because,
         int(is_paused),
-        schedule.pk,
     )  # fmt: skip
 
 

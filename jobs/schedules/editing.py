@@ -191,7 +191,8 @@ def remove(name: str) -> None:
 
 def locked(name: str) -> Schedule:
     """The row, locked by the caller's transaction. Raises ScheduleNotFound."""
-    schedule = Schedule.objects.select_for_update().filter(name=name).first()
+    is_name = NAME.fullmatch(name) is not None  # a database may refuse to look for what is none
+    schedule = Schedule.objects.select_for_update().filter(name=name).first() if is_name else None
     if schedule is None:
         raise ScheduleNotFound(f"there is no schedule {name!r}")
     return schedule
