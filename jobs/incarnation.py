@@ -30,6 +30,9 @@ class Incarnation:
         self.lease_id = lease_id
         self.child: subprocess.Popen[bytes] | None = None
         self.is_revoked = False
+        self.is_held_up = False
+        """Whether a renewal was begun and the database has not committed it."""
+
         self.culprits: dict[uuid.UUID, str] = {}
         """Jobs past their hard limit."""
 
@@ -82,11 +85,13 @@ class Incarnation:
     def _renew(self) -> None:
         before = process.boottime()
         failpoints.hit("renew.before")
+        self.is_held_up = True
         if not leases.renew(self.lease_id):
             self.is_revoked = True
             return
         failpoints.hit("renew.after_commit")
         self._renewed = before
+        self.is_held_up = False
         if self.age_s() <= conf().lease_s * FENCE_SHARE:  # else the fence falls, and the timer stays as it is
             self.arm()
 

@@ -34,7 +34,7 @@ log = logging.getLogger("jobs.worker")
 LOOK_S = 0.05
 """Seconds between two looks at the horse."""
 
-UNRENEWED = "its lease cannot be renewed"
+HELD_UP = "its lease cannot be renewed, the database does not commit"
 
 RESTART_S = (0.2, 5.0)
 """Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _reason_to_kill(self, present: Incarnation, told_at: float, now: float) -> str:
         if present.age_s() > conf().lease_s * FENCE_SHARE:
-            return UNRENEWED
+            return HELD_UP if present.is_held_up else "its lease cannot be renewed"
         if present.is_revoked:
             return "its lease was revoked"
         if present.culprits:
@@ -195,7 +195,7 @@ class Supervisor:
         """The horse is gone: revoke the lease, move its jobs; waits for the database."""
         if present.culprits:
             verdict = leases.overdue(present.culprits)
-        elif present.killed == UNRENEWED and leases.is_lock_free_now():
+        elif present.killed == HELD_UP and leases.is_lock_free_now():
             verdict = leases.crashed("its process held SQLite's only write lock until the lease could not be renewed")
         elif present.killed or exit_code in (0, RECYCLE):
             verdict = leases.released
