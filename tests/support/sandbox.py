@@ -27,9 +27,10 @@ def folder() -> Path:
 
 @cache
 def chosen_database() -> str:
-    """`JOBS_TEST_DATABASE`: sqlite (default) or postgres. Taken out of the environment, where it would
-    look like a setting of the job system."""
-    chosen = os.environ.pop("JOBS_TEST_DATABASE", "sqlite")
+    """`JOBS_TEST_DATABASE`: sqlite (default) or postgres. Taken out of the environment, where it would look
+    like a setting of the job system; the processes of pytest-xdist inherit it under another name."""
+    chosen = os.environ.pop("JOBS_TEST_DATABASE", None) or os.environ.get("DATABASE_OF_TESTS", "sqlite")
+    os.environ["DATABASE_OF_TESTS"] = chosen
     if chosen not in DATABASES:
         raise SystemExit(f"JOBS_TEST_DATABASE must be one of {DATABASES}, not {chosen!r}")
     return chosen
