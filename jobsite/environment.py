@@ -40,6 +40,10 @@ class Environment(BaseSettings):
     email_url: str = ""
     default_from_email: str = "jobs@localhost"
 
+    serve_head_timeout_s: float = Field(10, gt=0, le=3600)
+    serve_body_timeout_s: float = Field(60, gt=0, le=86_400)
+    serve_head_max_bytes: int = Field(32_768, ge=1024, le=1_048_576)
+
     stated_data_dir: Path = Field(default=Path("var"), validation_alias=AliasChoices("JOBS_DATA_DIR", "jobs_data_dir"))
 
     @cached_property
@@ -65,7 +69,15 @@ def env_file() -> Path:
     stated = os.environ.get("ENV_FILE")
     if stated and not Path(stated).exists():
         raise ImproperlyConfigured(f"ENV_FILE={stated}: there is no such file.")
-    return Path(stated or BASE_DIR / ".env")
+    found = Path(stated or BASE_DIR / ".env")
+    try:
+        text = found.read_text() if found.is_file() or found.is_dir() else ""  # what comes by a pipe can be read once
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ImproperlyConfigured(f"The settings file {found} cannot be read: {reason}.") from None
+    if "\0" in text:
+        raise ImproperlyConfigured(f"The settings file {found} cannot be read: it is no text.")
+    return found
 
 
 def load() -> Environment:

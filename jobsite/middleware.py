@@ -1,9 +1,10 @@
-"""One header: what a page of ours may load and run."""
+"""What the project adds to Django's middleware: what a page of ours may load and run, and which slips of a path are mended."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 POLICY = "; ".join(
@@ -26,3 +27,13 @@ class ContentSecurityPolicy(MiddlewareMixin):
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
+
+
+class Common(CommonMiddleware):
+    """Adds a missing slash for those who look. A redirected form would arrive empty, so one that is sent to such a
+    path is not found; Django itself fails on it under DEBUG."""
+
+    is_pure = True  # as Django's
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

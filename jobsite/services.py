@@ -50,6 +50,8 @@ def database(env: Environment) -> dict[str, Any]:
         found["OPTIONS"] = {**SQLITE, **stated}
         found["NAME"] = unquote(str(found["NAME"]))
     elif found["ENGINE"].endswith("postgresql"):
+        if not found["NAME"] and "service" not in stated:
+            raise ImproperlyConfigured("DATABASE_URL names no database: postgres://user:password@host:5432/name.")
         session = f"{POSTGRESQL_SESSION} {stated.get('options', '')}".strip()
         found["OPTIONS"] = {**POSTGRESQL, **stated, "options": session}
     else:

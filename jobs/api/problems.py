@@ -39,9 +39,11 @@ CODES = {
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
+    408: "too-slow",
     413: "too-large",
     415: "unsupported-media-type",
     429: "rate-limited",
+    431: "head-too-large",
     500: "internal",
     503: "database-unavailable",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
@@ -95,3 +96,19 @@ def test_nobody_else_can_read_its_files(data_dir):
     broker.start(data_dir)
     for path in broker.folder(data_dir).rglob("*"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_the_command_says_all_of_it_in_json_too(world):
+    def ask(action: str) -> tuple[int, dict[str, object]]:
+        done = world.ask("broker", action, "--json")
+        return done.returncode, json.loads(done.stdout)
+
+    pid = broker.pid(world.data_dir)
+    code, found = ask("status")
+    assert (code, found["running"], found["pid"]) == (0, True, pid)
+    assert ask("url") == (0, {"url": broker.url(world.data_dir)})
+    assert ask("start") == (0, {"running": True, "changed": False})
+    assert ask("stop") == (0, {"running": False, "changed": True})
+    code, found = ask("status")
+    assert (code, found["running"], found["pid"]) == (1, False, None)
+    assert ask("start") == (0, {"running": True, "changed": True})

@@ -66,6 +66,11 @@ def test_development_needs_nothing_but_debug(tmp_path):
     [
         ("DEBUG", "perhaps", "DEBUG"),
         ("DATABASE_URL", "mysql://localhost/jobs", "DATABASE_URL"),
+        ("DATABASE_URL", "postgres://", "names no database"),
+        ("DATABASE_URL", "postgres://jobs@localhost:5432", "names no database"),
+        ("SERVE_HEAD_TIMEOUT_S", "0", "SERVE_HEAD_TIMEOUT_S"),
+        ("SERVE_BODY_TIMEOUT_S", "inf", "SERVE_BODY_TIMEOUT_S"),
+        ("SERVE_HEAD_MAX_BYTES", "10", "SERVE_HEAD_MAX_BYTES"),
         ("REDIS_URL", "http://localhost", "REDIS_URL"),
         ("REDIS_URL", "redis://localhost:99999/0", "REDIS_URL"),
         ("REDIS_URL", "redis://localhost/0?bogus=1", "bogus"),
@@ -87,6 +92,22 @@ def test_a_wrong_setting_is_named_without_a_traceback(tmp_path, name, value, wor
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF\x02\x01\x00", bytes(range(256)), b"DEBUG=1\x00\n"])
+def test_a_settings_file_that_is_no_text_is_one_sentence(tmp_path, content):
+    file = tmp_path / "program"
+    file.write_bytes(content)
+    done = manage(tmp_path, "check", ENV_FILE=str(file))
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_is_no_settings_file(tmp_path):
+    done = manage(tmp_path, "check", ENV_FILE=str(tmp_path))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_database_that_is_away_is_one_sentence(tmp_path):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 import uvicorn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from jobs.api import problems
+from jobsite.protocol import Protocol
 
 GRACE_S = 10
 """What a request in flight may still take after the order to stop."""
@@ -31,19 +28,6 @@ class Server(uvicorn.Server):
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self.handle_exit)
         yield
-
-
-class Protocol(HttpToolsProtocol):
-    """What is no HTTP gets a problem document as well."""
-
-    def send_400_response(self, msg: str) -> None:
-        body = orjson.dumps(problems.document(400, msg, secrets.token_hex(8)))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
 
 
 class Command(BaseCommand):
