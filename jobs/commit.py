@@ -10,18 +10,20 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from jobs import failpoints, leases, mirror, stats, transitions
-from jobs.context import JobContext, Line
+from jobs.context import Line
 from jobs.documents import isotime
+from jobs.group import Gaps
 from jobs.lifecycle import Actor, End, Status
+from jobs.lines import say_each
 from jobs.models import LogLine
 from jobs.models.clock import after, parse
-from jobs.rows import Row, db_id, is_postgresql, mirror_entry, py_id
+from jobs.rows import Row, db_id, mirror_entry, py_id
 from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.commit")
@@ -51,7 +53,7 @@ class Work:
     wanted: Sequence[uuid.UUID]
     lines: Sequence[tuple[Row, Sequence[Line]]]
     is_tick: bool
-    running: dict[uuid.UUID, JobContext]
+    running: Container[uuid.UUID]
     """What this horse runs, outcomes included."""
 
 
@@ -72,6 +74,7 @@ class Recorder:
         self._lease_id = lease_id
         self._worker = worker
         self._owed: deque[tuple[str, str, bytes]] = deque(maxlen=OWED_MAX)
+        self.gaps = Gaps()
 
     def commit(self, work: Work) -> Done:
         """One transaction; returns when it is committed, however long the database is away.
@@ -89,7 +92,7 @@ class Recorder:
                     failpoints.hit("finish.after_commit")
                 if is_repeat:
                     done.moved += self._already_recorded(work, done)
-                _say(done.moved)
+                _say(work.outcomes, done.moved)
                 return done
             except (OperationalError, InterfaceError) as error:
                 log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
@@ -128,7 +131,7 @@ class Recorder:
             try:
                 with transaction.atomic():
                     moved = self._write(single).moved
-                _say(moved)
+                _say(single.outcomes, moved)
                 total.moved += moved
             except (OperationalError, InterfaceError):
                 total.moved += self.commit(single).moved
@@ -185,11 +188,6 @@ class Recorder:
             connection.close()
         return found
 
-    def let_others_write(self, pause_s: float) -> None:
-        """SQLite serves waiting writers badly: between two groups of a busy horse they need a gap."""
-        if not is_postgresql():
-            time.sleep(pause_s)
-
     # --- mirrors that Redis could not take --------------------------------------------------------
 
     def remember(self, rows: Sequence[Row]) -> None:
@@ -205,8 +203,14 @@ def _pauses() -> Iterator[float]:
         yield PAUSES_S[-1]
 
 
-def _say(rows: Sequence[Row]) -> None:
-    """What follows for the jobs that did not succeed; of those that did, the attempt's own line says all."""
+def _say(outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
+    """How attempts ended, and what follows for the jobs that did not succeed."""
+    ended = [(outcome.ended, outcome.row, outcome.run_s) for outcome in outcomes]
+    say_each(log, logging.INFO, [
+        f"job {row.id} {row.type} attempt {row.attempt} {end.end} after {run_s:.3f} s"
+        + (f" ({end.error_code})" if end.error_code else "")
+        for end, row, run_s in ended
+    ])  # fmt: skip
     for row in rows:
         if row.status == Status.SUCCEEDED or not row.attempt:  # attempt 0: a callback that was just created
             continue
@@ -220,8 +224,10 @@ def _say(rows: Sequence[Row]) -> None:
 
 
 def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:
-    LogLine.objects.bulk_create(
+    said = [
         LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
         for row, some in lines
         for line in some
-    )
+    ]
+    if said:
+        LogLine.objects.bulk_create(said)

@@ -91,8 +91,7 @@ class JobContext:
         self.failures = row.failures
         self.crashes = row.crashes
         self.max_attempts = row.max_attempts
-        self.created_at = parse(row.created_at)
-        self.run_after = parse(row.run_after)
+        self._row = row
         self.log = JobLog()
         self.has_effects = row.has_effects
         self.fence = Attempt(row.id, row.attempt, lease_id)
@@ -101,14 +100,23 @@ class JobContext:
         """Names the running handler to whoever wants to interrupt it."""
 
         self._stopping = stopping
-        self._cancelled = threading.Event()
+        self._cancelled = False
         self._progress: dict[str, Any] | None = None
         self._progress_number = 0
 
     @property
     def should_stop(self) -> bool:
         """True once the worker is told to stop or the job's cancel was requested: return, or raise, soon."""
-        return self._stopping.is_set() or self._cancelled.is_set()
+        return self._stopping.is_set() or self._cancelled
+
+    @property
+    def created_at(self) -> dt.datetime | None:
+        return parse(self._row.created_at)
+
+    @property
+    def run_after(self) -> dt.datetime | None:
+        """When it was to run, if that was not at once."""
+        return parse(self._row.run_after)
 
     @property
     def tags(self) -> list[str]:
@@ -155,7 +163,7 @@ class JobContext:
     def begin(self, token: object) -> None:
         """The handler runs from here on. A cancel that came before interrupts it now."""
         self.token = token
-        if self._cancelled.is_set():
+        if self._cancelled:
             self.slot.interrupt(token, CancelRequested)
 
     @property
@@ -170,11 +178,11 @@ class JobContext:
 
     def cancel(self) -> None:
         """The job's cancel was requested: interrupt the handler, but not inside an effect."""
-        if not self._cancelled.is_set():
-            self._cancelled.set()
+        if not self._cancelled:
+            self._cancelled = True
             if self.token is not None:
                 self.slot.interrupt(self.token, CancelRequested)
 
     @property
     def is_cancelled(self) -> bool:
-        return self._cancelled.is_set()
+        return self._cancelled

@@ -28,6 +28,9 @@ LARGEST = 100
 SQLITE_PAUSE_S = 0.001
 """After a commit with more waiting: lets other writers of SQLite in, which otherwise wait 100 to 300 ms."""
 
+SHARED_S = 0.1
+"""Seconds for which others are expected to write again, after they did."""
+
 
 class Group(Generic[Item, Result]):
     """`commit(items)` gives one result (or exception) an item, in order, and raises only when nothing was stored;
@@ -96,3 +99,26 @@ class Group(Generic[Item, Result]):
             self._after(items, results)
         except Exception:
             log.exception("what follows the commit of a group failed; housekeeping makes up for it")
+
+
+class Gaps:
+    """Gaps between the groups of one busy writer: SQLite serves waiting writers badly.
+
+    They are left only where others write. Whoever waits gets in sooner or later; from then on, for a while,
+    there are gaps.
+    """
+
+    def __init__(self) -> None:
+        self._data_version = 0
+        self._is_shared_until = 0.0
+
+    def leave_one(self) -> None:
+        if connection.vendor != "sqlite":
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA data_version")  # changes when another connection has committed
+            version = cursor.fetchone()[0]
+        if version != self._data_version:
+            self._data_version, self._is_shared_until = version, time.monotonic() + SHARED_S
+        if time.monotonic() < self._is_shared_until:
+            time.sleep(SQLITE_PAUSE_S)

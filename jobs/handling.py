@@ -6,6 +6,8 @@ import logging
 import queue as queues
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from jobs import isolate
@@ -26,21 +28,45 @@ class Handlers:
     def __init__(self, count: int, inbox: queues.SimpleQueue[Any], stopping: threading.Event) -> None:
         self._inbox = inbox
         self._stopping = stopping
-        self._tasks: queues.SimpleQueue[tuple[Claimed, JobContext]] = queues.SimpleQueue()
+        self._tasks: deque[tuple[Claimed, JobContext]] = deque()
+        self._bell: queues.SimpleQueue[None] = queues.SimpleQueue()
+        self._is_rung = False
         self._watch = Watch()
         for number in range(count):
             threading.Thread(target=self._loop, name=f"handler-{number}", daemon=True).start()
 
-    def take(self, claimed: Claimed, context: JobContext) -> None:
-        """Run an attempt; called by the horse's main thread, and never for more than there are free threads."""
-        if is_isolated(claimed.row):
+    def take(self, group: Sequence[tuple[Claimed, JobContext]]) -> None:
+        """Run attempts; called by the horse's main thread, and never with more than there are free threads.
+
+        Waking a thread costs more than a job that does nothing. So one is woken, takes an attempt, and wakes the
+        next one if there is more to do; where handlers are quick, few threads do it all.
+        """
+        if any(is_isolated(claimed.row) for claimed, _ in group):
             isolate.prepare()
-        log.info("job %s %s attempt %d starts", claimed.row.id, claimed.row.type, claimed.row.attempt)
-        self._tasks.put((claimed, context))
+        self._tasks.extend(group)
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake a thread, unless one is on its way. Twice by a race does no harm: it finds nothing and sleeps again."""
+        if not self._is_rung:
+            self._is_rung = True
+            self._bell.put(None)
+
+    def _next(self) -> tuple[Claimed, JobContext]:
+        while True:
+            try:
+                task = self._tasks.popleft()
+            except IndexError:
+                self._bell.get()
+                self._is_rung = False  # before the look that follows: who adds a task after it rings
+            else:
+                if self._tasks:
+                    self._ring()
+                return task
 
     def _loop(self) -> None:
         while True:
-            claimed, context = self._tasks.get()
+            claimed, context = self._next()
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):

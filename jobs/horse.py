@@ -28,9 +28,9 @@ from jobs.commit import Done, Outcome, Recorder, Work
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.fetcher import Fetcher
-from jobs.group import SQLITE_PAUSE_S
 from jobs.handling import Handlers
 from jobs.interrupts import Slot
+from jobs.lines import say_each
 from jobs.roster import Roster, Running
 from jobs.rows import Row
 from jobs.transitions import Claimed
@@ -70,7 +70,7 @@ class Horse:
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
-        self.pace = 0
+        self.pace = deque([0, 0], maxlen=2)
         """Attempts that ended in the last turn that had any: for as many threads ids are popped ahead."""
 
         self.was_fed = False
@@ -150,12 +150,11 @@ class Horse:
         done = Done()
         if outcomes or wanted or is_tick:
             lines = self.running.lines() if is_tick else []
-            work = Work(outcomes, [job_id for job_id, _ in wanted], lines, is_tick, self.running.contexts())
+            work = Work(outcomes, [job_id for job_id, _ in wanted], lines, is_tick, self.running)
             done = self.recorder.commit(work)  # step 2
             for outcome in outcomes:
                 self.running.pop(outcome.ended.job_id, None)
-            for job in done.claimed:
-                self._start(job)  # step 3
+            self._start(done.claimed)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.extendleft(reversed(wanted))
                 self.is_draining, self.exit_code = True, RECYCLE
@@ -165,7 +164,7 @@ class Horse:
             self.is_draining = True  # one attempt was asked for, and there is no other
         self._tell_redis(done.moved, len(outcomes), len(done.claimed))  # step 4
         if outcomes and not self.inbox.empty():
-            self.recorder.let_others_write(SQLITE_PAUSE_S)
+            self.recorder.gaps.leave_one()
 
     def _is_over(self) -> bool:
         if self.running:
@@ -186,11 +185,13 @@ class Horse:
             with contextlib.suppress(*queue.OUTAGE):
                 queue.run(queue.Turn(returns=list(self.in_hand)))
 
-    def _start(self, claimed: Claimed) -> None:
-        self.claimed_count += 1
-        context = JobContext(claimed.row, self.lease_id, Slot(), self.stopping)
-        self.running[claimed.row.id] = Running(claimed, context)
-        self.handlers.take(claimed, context)
+    def _start(self, group: Sequence[Claimed]) -> None:
+        say_each(log, logging.INFO, [f"job {r.id} {r.type} attempt {r.attempt} starts" for r, _, _ in group])
+        self.claimed_count += len(group)
+        tasks = [(claimed, JobContext(claimed.row, self.lease_id, Slot(), self.stopping)) for claimed in group]
+        self.running.update((claimed.row.id, Running(claimed, context)) for claimed, context in tasks)
+        if tasks:
+            self.handlers.take(tasks)
 
     # --- Redis and the tick -----------------------------------------------------------------------
 
@@ -199,11 +200,11 @@ class Horse:
         if self.fetcher is not None:  # a stock RQ worker names itself
             turn.worker, turn.starts = self.worker, self.running.unmirrored()
         turn.mirrors = [*turn.mirrors, *self.running.mirrors()]
-        self.pace = ended_count or (self.pace if claimed_count else 0)
-        room = self._room(min(self.pace, len(self.running)))
+        self.pace = deque([self.pace[-1], ended_count], maxlen=2) if (ended_count or not claimed_count) else self.pace
+        room = self._room(min(max(self.pace), len(self.running)))
         surplus = max(0, len(self.in_hand) - room)
         turn.returns = [self.in_hand.pop() for _ in range(surplus)][::-1]
-        if self.fetcher is not None and (self.pace or self.was_fed):
+        if self.fetcher is not None and (max(self.pace) or self.was_fed):
             turn.pop = max(0, room - len(self.in_hand))
             turn.queues = self.fetcher.open_queues
             self.was_fed = False

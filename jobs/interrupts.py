@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import heapq
+import queue as queues
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from jobs.errors import CancelRequested, Interrupted
+
+NEVER = float("inf")
 
 
 class Slot:
@@ -130,27 +132,41 @@ def _settle() -> None:
 
 
 class Watch:
-    """One thread that interrupts jobs whose time is up."""
+    """One thread that interrupts jobs whose time is up.
+
+    No lock: an interrupt that arrives just after one was taken would leave it taken for good.
+    """
 
     def __init__(self) -> None:
-        self._deadlines: list[tuple[float, int, Slot, object, type[Interrupted]]] = []
-        self._changed = threading.Condition()
-        self._count = 0
+        self._deadlines: dict[object, tuple[float, Slot, type[Interrupted]]] = {}
+        self._next = NEVER
+        """When the thread looks again, unless it is woken."""
+
+        self._wakes: queues.SimpleQueue[None] = queues.SimpleQueue()
         threading.Thread(target=self._loop, name="soft-timeouts", daemon=True).start()
 
-    def after(self, seconds: float, slot: Slot, token: object, kind: type[Interrupted]) -> None:
-        """Interrupt the job of `token` in `seconds`, unless it is over by then."""
+    @contextlib.contextmanager
+    def over(self, token: object, seconds: float, slot: Slot, kind: type[Interrupted]) -> Iterator[None]:
+        """Interrupt the job of `token` in `seconds`, unless the block was left by then."""
         deadline = time.monotonic() + seconds
-        with self._changed:
-            self._count += 1  # makes entries comparable
-            heapq.heappush(self._deadlines, (deadline, self._count, slot, token, kind))
-            if self._deadlines[0][0] == deadline:
-                self._changed.notify()
+        self._deadlines[token] = (deadline, slot, kind)
+        if deadline < self._next:
+            self._wakes.put(None)
+        try:
+            yield
+        finally:
+            self._deadlines.pop(token, None)
 
     def _loop(self) -> None:
         while True:
-            with self._changed:
-                while not self._deadlines or (wait_s := self._deadlines[0][0] - time.monotonic()) > 0:
-                    self._changed.wait(wait_s if self._deadlines else None)
-                _, _, slot, token, kind = heapq.heappop(self._deadlines)
-            slot.interrupt(token, kind)
+            self._next = NEVER  # who comes while we look wakes us
+            now, soonest = time.monotonic(), NEVER
+            for token, (deadline, slot, kind) in sorted(self._deadlines.copy().items(), key=lambda item: item[1][0]):
+                if deadline > now:
+                    soonest = deadline
+                    break
+                self._deadlines.pop(token, None)
+                slot.interrupt(token, kind)
+            self._next = soonest
+            with contextlib.suppress(queues.Empty):
+                self._wakes.get(timeout=min(soonest - now, threading.TIMEOUT_MAX))

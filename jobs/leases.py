@@ -19,7 +19,7 @@ from jobs.conf import conf
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
-from jobs.rows import COLUMNS, Row, db_id, is_postgresql, make_row
+from jobs.rows import Row, columns, db_id, is_postgresql, make_row
 from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
 
@@ -138,7 +138,7 @@ def past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
     extra_s = conf().hard_timeout_extra_s
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {COLUMNS}, timeout_s, {age} - timeout_s FROM jobs_job"
+            f"SELECT {columns()}, timeout_s, {age} - timeout_s FROM jobs_job"
             f" WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
             [db_id(lease_id), extra_s],
         )

@@ -20,7 +20,7 @@ import redis
 
 from jobs import queue
 from jobs.conf import conf
-from jobs.rows import COLUMNS, Row, db_id, fetch, marks, mirror_entry
+from jobs.rows import Row, columns, db_id, fetch, marks, mirror_entry
 
 STATUS = "jobs:status:"
 EPOCH = "jobs:epoch"
@@ -99,7 +99,7 @@ def read_status(job_id: uuid.UUID) -> tuple[str, dict[str, Any]] | None:
 def rows_of(ids: Sequence[uuid.UUID]) -> list[Row]:
     if not ids:
         return []
-    return fetch(f"SELECT {COLUMNS} FROM jobs_job WHERE id IN ({marks(len(ids))})", [db_id(i) for i in ids])
+    return fetch(f"SELECT {columns()} FROM jobs_job WHERE id IN ({marks(len(ids))})", [db_id(i) for i in ids])
 
 
 def write(rows: Sequence[Row]) -> bool:

@@ -12,7 +12,7 @@ from django.db import connection
 from jobs import mirror, queue
 from jobs.conf import conf
 from jobs.models.clock import NOW, after, parse
-from jobs.rows import COLUMNS, Row, db_id, db_time, fetch, for_update, marks, mirror_entry, py_id
+from jobs.rows import Row, columns, db_id, db_time, fetch, for_update, marks, mirror_entry, py_id
 
 BEAT = "jobs:beat"
 """`<epoch>:<beat>`: what the last housekeeper copied from the database."""
@@ -84,7 +84,7 @@ def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False) -> 
             beyond = f" AND ({order}, id) > (%s, %s)"
             parameters = [db_id(last.id) if order == "id" else getattr(last, order), db_id(last.id)]
         rows = fetch(
-            f"SELECT {COLUMNS} FROM jobs_job WHERE {condition}{beyond} ORDER BY {order}, id LIMIT {CHUNK}", parameters
+            f"SELECT {columns()} FROM jobs_job WHERE {condition}{beyond} ORDER BY {order}, id LIMIT {CHUNK}", parameters
         )
         if rows:
             turn = queue.turn_for(rows) if is_push else queue.Turn(mirrors=[mirror_entry(row) for row in rows])
@@ -118,7 +118,7 @@ def repush_lost(name: str) -> int:
         rows = fetch(
             f"UPDATE jobs_job SET queued_at = {NOW} WHERE status = 'queued' AND id IN (SELECT id FROM jobs_job"
             f" WHERE status = 'queued' AND queue = %s AND {bound}"
-            f" ORDER BY queued_at LIMIT {CHUNK}{for_update(skip_locked=True)}) RETURNING {COLUMNS}",
+            f" ORDER BY queued_at LIMIT {CHUNK}{for_update(skip_locked=True)}) RETURNING {columns()}",
             [name] if head is None else [name, head],
         )
         if rows:
@@ -158,7 +158,7 @@ def _less_margin(queued_at: Any) -> Any:
 def mend_mirrors_of(lease_id: uuid.UUID) -> None:
     """Mirror again what a dead horse finished last: it may have died between its commit and its call."""
     rows: list[Row] = fetch(
-        f"SELECT {COLUMNS} FROM jobs_job WHERE finished_at > {after('-60')} AND lease_id = %s", [db_id(lease_id)]
+        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {after('-60')} AND lease_id = %s", [db_id(lease_id)]
     )
     if rows:
         mirror.write(rows)

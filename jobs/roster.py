@@ -26,9 +26,6 @@ class Running:
 class Roster(dict[uuid.UUID, Running]):
     """The running attempts by job id. Belongs to the horse's main thread."""
 
-    def contexts(self) -> dict[uuid.UUID, JobContext]:
-        return {job_id: job.context for job_id, job in self.items()}
-
     def lines(self) -> list[tuple[Row, list[Line]]]:
         """Log lines that were not stored yet."""
         return [(job.claimed.row, lines) for job in self.values() if (lines := job.context.log.take())]

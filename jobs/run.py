@@ -7,8 +7,6 @@ JSON what came of it. Whatever the handler does, this returns an Ended.
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from typing import Any
 
 import orjson
@@ -27,8 +25,6 @@ from jobs.rows import Row
 from jobs.texts import Unstorable, clean_text, error_texts, to_json
 from jobs.transitions import Claimed, Ended
 
-log = logging.getLogger("jobs.run")
-
 IDLE = 0  # libpq's PQTRANS_IDLE
 
 TIMEOUT = "timeout"
@@ -37,14 +33,12 @@ TIMEOUT = "timeout"
 
 def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
     """Run the attempt in the calling thread."""
-    began = time.monotonic()
     token = object()
     try:
         failpoints.hit("run.start")
         job_type = registry.get(claimed.row.type)
         payload = _payload(job_type, claimed.payload)
-        with slot.running(token):
-            watch.after(claimed.timeout_s, slot, token, SoftTimeout)
+        with slot.running(token), watch.over(token, claimed.timeout_s, slot, SoftTimeout):
             context.begin(token)
             value = call(job_type, context, payload, slot)
         ended = _returned(claimed.row, context, value)
@@ -52,10 +46,6 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
         ended = _raised(claimed, context, error)
     finally:
         _leave_no_transaction()
-    log.info(
-        "job %s %s attempt %d %s after %.3f s%s", claimed.row.id, claimed.row.type, claimed.row.attempt, ended.end,
-        time.monotonic() - began, f" ({ended.error_code})" if ended.error_code else "",
-    )  # fmt: skip
     return ended
 
 

@@ -7,14 +7,12 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
-
 from jobs.lifecycle import Status
 from jobs.models.clock import parse
 from jobs.models.stat import BUCKETS_MS
-from jobs.rows import Row, db_time, values
+from jobs.rows import Row, as_table, db_time, run, table
 
-OUTCOMES = {
+OUTCOMES: dict[str, str] = {
     Status.SUCCEEDED: "succeed",
     Status.FAILED: "fail",
     Status.CANCELLED: "abort",
@@ -27,17 +25,19 @@ OUTCOMES = {
 _BUCKETS = len(BUCKETS_MS) + 1
 _SUMS = ("count", "wait_ms", "run_ms", *(f"wait_{i}" for i in range(_BUCKETS)), *(f"run_{i}" for i in range(_BUCKETS)))
 _KEY = ("minute", "queue", "type", "outcome", "worker")
+_COLUMNS = ("minute timestamptz", *(f"{name} text" for name in _KEY[1:]), *(f"{name} bigint" for name in _SUMS))
 
 
 def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     """Add attempts that ended: (row as claimed, row as it is now, seconds of running)."""
     sums: dict[tuple[Any, ...], list[int]] = {}
+    minutes: dict[Any, dt.datetime] = {}
     now = dt.datetime.now(dt.UTC)
     for before, after, run_s in ended:
-        outcome = (
-            "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[Status(after.status)]
-        )
-        minute = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
+        outcome = "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[after.status]
+        minute = minutes.get(after.finished_at)
+        if minute is None:
+            minute = minutes[after.finished_at] = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
         wait_ms, run_ms = _wait_ms(before), int(run_s * 1000)
         line = sums.setdefault((minute, before.queue, before.type, outcome, worker), [0] * len(_SUMS))
         line[0] += 1
@@ -47,18 +47,14 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         line[3 + _BUCKETS + bisect.bisect_left(BUCKETS_MS, run_ms)] += 1
     if not sums:
         return
-    parameters: list[Any] = []
-    for (minute, *rest), line in sorted(sums.items()):  # one order for all horses: no deadlock
-        parameters += [db_time(minute), *rest, *line]
-    kinds = ("timestamptz", "text", "text", "text", "text", *("bigint",) * len(_SUMS))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO jobs_minutestat ({', '.join((*_KEY, *_SUMS))})"
-            f" SELECT * FROM ({values(kinds, len(sums))}) AS v WHERE true"
-            f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
-            + ", ".join(f"{name} = jobs_minutestat.{name} + excluded.{name}" for name in _SUMS),
-            parameters,
-        )
+    lines = [(db_time(minute), *rest, *line) for (minute, *rest), line in sorted(sums.items())]
+    run(  # sorted: one order for all horses, so no deadlock
+        f"INSERT INTO jobs_minutestat ({', '.join((*_KEY, *_SUMS))})"
+        f" SELECT * FROM ({table(*_COLUMNS)}) AS v WHERE true"
+        f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
+        + ", ".join(f"{name} = jobs_minutestat.{name} + excluded.{name}" for name in _SUMS),
+        [as_table(lines)],
+    )
 
 
 def _wait_ms(row: Row) -> int:

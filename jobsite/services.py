@@ -22,8 +22,9 @@ SQLITE = {
     # A read-then-write transaction that is not immediate fails under load with "database is locked".
     "transaction_mode": "IMMEDIATE",
     "timeout": 5,
-    # FULL: an acknowledged job is on the disk, not only in the system's cache.
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+    # FULL: an acknowledged job is on the disk, not only in the system's cache. MEMORY: a statement that returns
+    # rows makes a temporary table, which costs more in a file than all the rest of the statement.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY",
 }
 
 POSTGRESQL = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import time
 from typing import Any
 
 from jobs.conf import Conf
@@ -134,16 +132,10 @@ STATIC_ROOT = BASE_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 
-logging.Formatter.converter = time.gmtime
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "format": "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s",
-            "datefmt": "%Y-%m-%dT%H:%M:%S",
-        }
-    },
+    "formatters": {"line": {"()": "jobsite.logs.Line"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     # Django's own handlers would print a second time, in another form.

@@ -8,6 +8,7 @@ and program share one machine and so one clock.
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, models
@@ -47,8 +48,16 @@ def parse(value: Any) -> dt.datetime | None:
     """A time as raw SQL returned it (text on SQLite), aware, UTC."""
     if value is None:
         return None
-    moment: dt.datetime = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _parse_text(value)
+    moment: dt.datetime = value
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+@lru_cache(maxsize=256)
+def _parse_text(text: str) -> dt.datetime:
+    """Jobs that were moved together have their times together."""
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
 def sqlite_text(moment: dt.datetime) -> str:
@@ -59,9 +68,13 @@ def sqlite_text(moment: dt.datetime) -> str:
 def _add_functions(sender: Any, connection: BaseDatabaseWrapper, **_: Any) -> None:
     if connection.vendor == "sqlite":
         raw = connection.connection
-        raw.create_function("clock_timestamp", 0, lambda: sqlite_text(dt.datetime.now(dt.UTC)))
+        # "Deterministic" means within one statement: asked once for all of its rows, and anew for the next one.
+        raw.create_function("clock_timestamp", 0, lambda: sqlite_text(dt.datetime.now(dt.UTC)), deterministic=True)
         raw.create_function(
-            "clock_after", 1, lambda s: sqlite_text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(s)))
+            "clock_after",
+            1,
+            lambda s: sqlite_text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(s))),
+            deterministic=True,
         )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from django.db import connection
 
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
 from jobs.models.clock import NOW, after
-from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, is_postgresql, marks, py_id, values
+from jobs.rows import Row, as_table, columns, db_id, fetch, for_update, is_postgresql, marks, py_id, table
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import CHUNK, insert_events
 
@@ -53,7 +52,10 @@ _ENDING_CHANGES = {
     Event.DOUBT: "queued_at = NULL",
     Event.ABORT: "finished_at = {now}",
 }
-_ENDING_TYPES = ("uuid", "int", "uuid", "int", "int", "float8", "jsonb", "jsonb", "text", "text")
+_COLUMNS = (
+    "vid uuid", "vattempt int", "vlease uuid", "vfailed int", "vcrashed int", "vdelay float8", "vresult jsonb",
+    "vprogress jsonb", "vcode text", "vmessage text",
+)  # fmt: skip
 
 
 def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
@@ -86,7 +88,6 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
 
 
 def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
-    rows: list[Row] = []
     changes = _ENDING_CHANGES[event].format(now=NOW, after=after("vdelay"))
     if event is not Event.SUCCEED:
         changes += (
@@ -99,31 +100,29 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
         guard = " AND cancel_requested_at IS NULL"
     elif event is Event.ABORT:
         guard = " AND cancel_requested_at IS NOT NULL"
-    for start in range(0, len(items), CHUNK):
-        chunk = items[start : start + CHUNK]
-        parameters: list[Any] = []
-        for item in chunk:
-            parameters += [
-                db_id(item.job_id),
-                item.attempt,
-                db_id(item.lease_id),
-                int(item.end in (End.RAISED, End.PERMANENT, End.RETURNED)),
-                int(item.end is End.DIED),
-                item.delay_s,
-                item.result,
-                item.progress,
-                item.error_code,
-                item.error_message,
-            ]
-        rows += fetch(
-            "WITH v (vid, vattempt, vlease, vfailed, vcrashed, vdelay, vresult, vprogress, vcode, vmessage)"
-            f" AS ({values(_ENDING_TYPES, len(chunk))})"
-            f" UPDATE jobs_job SET status = '{lifecycle.TRANSITIONS[event].target}', version = version + 1,"
-            f" progress = COALESCE(vprogress, progress), {changes} FROM v"
-            f" WHERE id = vid AND status = 'running' AND attempt = vattempt AND lease_id = vlease{guard}"
-            f" RETURNING {COLUMNS}",
-            parameters,
+    ended = [
+        (
+            db_id(item.job_id),
+            item.attempt,
+            db_id(item.lease_id),
+            int(item.end in (End.RAISED, End.PERMANENT, End.RETURNED)),
+            int(item.end is End.DIED),
+            item.delay_s,
+            item.result,
+            item.progress,
+            item.error_code,
+            item.error_message,
         )
+        for item in items
+    ]
+    rows = fetch(
+        f"WITH v AS ({table(*_COLUMNS)})"
+        f" UPDATE jobs_job SET status = '{lifecycle.TRANSITIONS[event].target}', version = version + 1,"
+        f" progress = COALESCE(vprogress, progress), {changes} FROM v"
+        f" WHERE id = vid AND status || '' = 'running' AND attempt = vattempt AND lease_id = vlease{guard}"
+        f" RETURNING {columns()}",
+        [as_table(ended)],
+    )
     errors = {item.job_id: (item.error_code, item.error_text or item.error_message) for item in items}
     insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, errors=errors)
     return rows
@@ -132,7 +131,7 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
 def running_of(lease_id: uuid.UUID) -> list[Row]:
     """The running jobs of a lease, locked; on PostgreSQL those that others have locked are left out."""
     return fetch(
-        f"SELECT {COLUMNS} FROM jobs_job WHERE lease_id = %s AND status = 'running'"
+        f"SELECT {columns()} FROM jobs_job WHERE lease_id = %s AND status = 'running'"
         f" ORDER BY id{for_update(skip_locked=True)}",
         [db_id(lease_id)],
     )

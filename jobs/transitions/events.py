@@ -6,14 +6,17 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import connection
-
 from jobs.lifecycle import TRANSITIONS, Actor, Event, Status
 from jobs.models.clock import NOW
-from jobs.rows import Row, db_id, values
+from jobs.rows import Row, as_table, db_id, run, table
 
 CHUNK = 500
 """Rows a statement: keeps the parameters below SQLite's limit of 32,766."""
+
+_COLUMNS = (
+    "job_id uuid", "source text", "target text", "attempt int", "who text", "run_after timestamptz", "error_code text",
+    "error_text text",
+)  # fmt: skip
 
 
 def insert_events(
@@ -28,30 +31,26 @@ def insert_events(
     """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor."""
     if event is not Event.SUBMIT and actor not in TRANSITIONS[event].actors:
         raise ValueError(f"{event} is not for the actor {actor}")
-    parameters: list[list[Any]] = []
+    parameters: list[tuple[Any, ...]] = []
     for row in rows:
         code, text = (errors or {}).get(row.id, (None, None))
         parameters.append(
-            [
+            (
                 db_id(row.id),
-                str(event),
                 source.get(row.id) if isinstance(source, dict) else source,
                 row.status,
                 row.attempt,
-                str(actor),
                 who[row.id] if isinstance(who, dict) else who,
                 row.run_after if row.status == Status.SCHEDULED else None,
                 code,
                 text,
-            ]
-        )
-    types = ("uuid", "text", "text", "text", "int", "text", "text", "timestamptz", "text", "text")
-    with connection.cursor() as cursor:
-        for start in range(0, len(parameters), CHUNK):
-            chunk = parameters[start : start + CHUNK]
-            cursor.execute(
-                "INSERT INTO jobs_event"
-                " (job_id, event, source, target, attempt, actor, who, run_after, error_code, error_text, at)"
-                f" SELECT v.*, {NOW} FROM ({values(types, len(chunk))}) AS v",
-                [parameter for row in chunk for parameter in row],
             )
+        )
+    if not parameters:
+        return
+    run(
+        "INSERT INTO jobs_event"
+        " (job_id, source, target, attempt, who, run_after, error_code, error_text, event, actor, at)"
+        f" SELECT v.*, '{event}', '{actor}', {NOW} FROM ({table(*_COLUMNS)}) AS v",
+        [as_table(parameters)],
+    )

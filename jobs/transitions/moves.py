@@ -6,12 +6,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from django.db import connection
-
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW
-from jobs.rows import COLUMNS, Row, db_id, fetch, for_update, make_row, marks
+from jobs.rows import Row, as_table, columns, db_id, fetch, for_update, is_postgresql, make_row, marks, run, table
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events
 
@@ -49,20 +47,26 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     """
     if not ids:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
-            f" started_at = {NOW}, progress = NULL"
-            f" WHERE id IN (SELECT id FROM jobs_job WHERE id IN ({marks(len(ids))}) AND status || '' = 'queued'"
-            f"{for_update(skip_locked=True)}) AND status || '' = 'queued'"
-            " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
-            " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
-            f" RETURNING payload, timeout_s, {COLUMNS}",
-            [db_id(lease_id), *(db_id(i) for i in ids), db_id(lease_id)],
-        )
-        claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in cursor.fetchall()]
+    found = run(
+        "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
+        f" started_at = {NOW}, progress = NULL"
+        f" WHERE id IN ({_queued()}) AND status || '' = 'queued'"
+        " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
+        " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
+        f" RETURNING payload, timeout_s, {columns()}",
+        [db_id(lease_id), as_table([[db_id(i)] for i in ids]), db_id(lease_id)],
+    )
+    claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in found]
     insert_events(Event.START, [c.row for c in claimed], actor=Actor.WORKER, who=worker, source=Status.QUEUED)
     return claimed
+
+
+def _queued() -> str:
+    """SQL of those of the ids in a parameter that may be claimed."""
+    ids = table("vid uuid")
+    if not is_postgresql():  # nothing is locked there: the UPDATE itself looks
+        return ids
+    return f"SELECT id FROM jobs_job WHERE id IN ({ids}) AND status || '' = 'queued'{for_update(skip_locked=True)}"
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:
@@ -136,7 +140,7 @@ def _update(event: Event, changes: str, where: str, parameters: Sequence[Any], *
     for source in transition.sources:
         rows = fetch(
             f"UPDATE jobs_job SET status = '{transition.target}', version = version + 1, {changes}"
-            f" WHERE {where} AND status = '{source}' RETURNING {COLUMNS}",
+            f" WHERE {where} AND status = '{source}' RETURNING {columns()}",
             parameters,
         )
         if rows:

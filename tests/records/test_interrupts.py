@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from jobs.lifecycle import End
 from jobs.models import Effect
 from tests.records.conftest import Register
 from tests.support import lives
+from tests.support.eventually import eventually
 
 ROUNDS = 200
 
@@ -160,9 +162,12 @@ def test_the_watch_keeps_many_deadlines_in_their_order() -> None:
         def interrupt(self, token: object, kind: type[Interrupted]) -> None:
             told.append(token)
 
-    for number in (3, 1, 2, 0):
-        watch.after(number * 0.02, Told(), number, SoftTimeout)
-    time.sleep(0.2)
+    with contextlib.ExitStack() as blocks:
+        for number in (3, 1, 2, 0):
+            blocks.enter_context(watch.over(number, number * 0.02, Told(), SoftTimeout))
+        with watch.over("left in time", 0.03, Told(), SoftTimeout):
+            pass
+        eventually(lambda: len(told) == 4)
     assert told == [0, 1, 2, 3]
 
 
