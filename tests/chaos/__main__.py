@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from tests.chaos.history import History
     from tests.chaos.site import Site
 
-CLIENTS = 4
 DRAIN_S = 120.0
 QUIET_S = 6.0
 """Until then nothing but `succeeded` is believed of the mirror."""
@@ -26,6 +25,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", default="1", help="of all dice: the kinds, order and strength of faults and requests")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument(
+        "--system", choices=["ours", "rq"], default="ours",
+        help="rq: the control run, the same faults on plain RQ and rq-scheduler with their defaults; it counts what"
+        " they lost and did twice (--database and --mutant mean nothing there)",
+    )  # fmt: skip
     parser.add_argument("--lease", type=float, help="seconds; default: 15, and 5 in runs of less than 4 minutes")
     parser.add_argument("--faults", default="", help="only these kinds, separated by commas")
     parser.add_argument("--mutant", default="", help="take out one safeguard: the checker must see it")
@@ -40,6 +44,10 @@ def main() -> int:
     import django
 
     django.setup()
+    if options.system == "rq":
+        from tests.chaos.control import run as control
+
+        return control.main(options, lease_s)
     from tests.chaos.history import History
 
     found = site.Site(options.database, lease_s, options.mutant)
@@ -58,22 +66,11 @@ def _run(site: Site, history: History, options: argparse.Namespace) -> list[tupl
     from tests.chaos import checker
     from tests.chaos.clients import Client
     from tests.chaos.nemesis import Nemesis
+    from tests.chaos.play import CLIENTS, chosen, play
 
-    site.start_all()
     clients = [Client(site, history, f"client-{n}", f"{options.seed}/{n}") for n in range(CLIENTS)]
-    only = tuple(kind.strip() for kind in options.faults.split(",") if kind.strip())
-    nemesis = Nemesis(site, history, f"{options.seed}/nemesis", only)
-    for actor in (*clients, nemesis):
-        actor.start()
-    time.sleep(options.minutes * 60)
-    nemesis.stopping.set()
-    nemesis.join(120)
-    site.heal()
-    for client in clients:
-        client.stopping.set()
-    for client in clients:
-        client.join(30)
-        client.finish()
+    nemesis = Nemesis(site, history, f"{options.seed}/nemesis", chosen(options.faults))
+    play(site, clients, nemesis, options.minutes)
     _drain(site, options.drain)
     site.heal()
     time.sleep(QUIET_S)
@@ -102,37 +99,25 @@ def _drain(site: Site, patience_s: float) -> None:
 
 def _print(site: Site, history: History, broken: list[tuple[str, str]]) -> None:
     from jobs.models import Event, Job
+    from tests.chaos import summary
 
-    kinds: Counter[str] = Counter(entry["fault"] for entry in history.of("break"))
-    void: Counter[str] = Counter(entry["fault"] for entry in history.of("void"))
-    alone = [entry for entry in history.of("recovered") if entry["alone"]]
-    lines = [f"{'fault':28}{'times':>6}{'void':>6}   recovery of a new job, p50 / max s"]
-    for kind, count in sorted(kinds.items()):
-        took = [entry["took"] for entry in alone if entry["fault"] == kind]
-        figures = f"{_quantile(took, 0.5):.2f} / {max(took):.2f}" if took else "-"
-        lines.append(f"{kind:28}{count:>6}{void[kind]:>6}   {figures}")
-    took = [entry["took"] for entry in alone]
     repaired = [entry["took"] for entry in history.of("repaired")]
     answered: Counter[Any] = Counter(entry["status"] for entry in [*history.of("ok"), *history.of("fail")])
     statuses: Counter[str] = Counter(Job.objects.values_list("status", flat=True))
-    lines += [
+    lines = [
+        *summary.faults(history),
         f"jobs        {sum(statuses.values())}: " + ", ".join(f"{n} {name}" for name, n in statuses.most_common()),
         f"attempts    {Event.objects.filter(event='start').count()}, "
         f"{Event.objects.filter(event='expire').count()} expired, {Event.objects.filter(event='release').count()} released",
         f"requests    {sum(answered.values())} answered: " + ", ".join(f"{n} x {code}" for code, n in answered.most_common())
         + f"; {len(history.of('info'))} without an answer",
-        f"faults      {sum(kinds.values())} of {len(kinds)} kinds",
-        f"recovery    p50 {_quantile(took, 0.5):.2f} s, p95 {_quantile(took, 0.95):.2f} s, max {max(took, default=0):.2f} s",
-        f"repair      of a dead worker's jobs: p50 {_quantile(repaired, 0.5):.2f} s, max {max(repaired, default=0):.2f} s"
+        *summary.totals(history),
+        f"repair      of a dead worker's jobs: p50 {summary.quantile(repaired, 0.5):.2f} s, max {max(repaired, default=0):.2f} s"
         f" ({len(repaired)} times)",
         f"violations  {len(broken)}",
     ]  # fmt: skip
     lines += [f"  {law}: {words}" for law, words in broken[:SHOWN]]
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ PROBE_PATIENCE_S = 60.0
 class Nemesis(threading.Thread):
     """Goes through all kinds of faults in a shuffled order, again and again, until told to stop."""
 
+    stage: type[faults.Stage] = faults.Stage
+
     def __init__(self, site: Site, history: History, seed: str, only: tuple[str, ...] = ()) -> None:
         super().__init__(name="nemesis", daemon=True)
         self.site, self.history, self.dice = site, history, random.Random(seed)
@@ -41,7 +43,7 @@ class Nemesis(threading.Thread):
 
     def _strike(self, kind: str, fault: Callable[[faults.Stage], None]) -> None:
         self.number += 1
-        stage = faults.Stage(self.site, self.history, random.Random(self.dice.random()))
+        stage = self.stage(self.site, self.history, random.Random(self.dice.random()))
         self.history.note("nemesis", "break", fault=kind, number=self.number)
         try:
             fault(stage)

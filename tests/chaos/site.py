@@ -53,6 +53,9 @@ class Site:
     """Roles: api, first and second (workers), ticker-1 and ticker-2 (schedulers). `second` reaches the broker, and
     PostgreSQL, through proxies; clients reach the API through one."""
 
+    program: list[str] | None = None
+    """What the roles' arguments are given to; None: `manage.py`."""
+
     def __init__(self, database: str, lease_s: float, mutant: str = "") -> None:
         from jobsite import broker
 
@@ -71,7 +74,11 @@ class Site:
         self.server = postgres.server(self.folder) if database == "postgres" else None
         self.database_proxy = Proxy(self.server.port) if self.server else None
         self._prepare()
-        self.roles: dict[str, tuple[list[str], dict[str, str]]] = {
+        self.roles = self._roles()
+
+    def _roles(self) -> dict[str, tuple[list[str], dict[str, str]]]:
+        """Arguments and own environment of each process."""
+        return {
             "api": (["serve", "--port", str(self.port)], {}),
             "first": (["rqworker", "--concurrency", "6"], {}),
             "second": (["rqworker", "--concurrency", "6"], self._through_proxies()),
@@ -114,7 +121,9 @@ class Site:
         with self.lock:
             log = self.folder / "logs" / f"{role}.log"
             # One thread for all of them: they die with the thread that started them.
-            process = self.processes[role] = self._starter.submit(Process, arguments, everything, log).result()
+            process = self.processes[role] = self._starter.submit(
+                Process, arguments, everything, log, self.program
+            ).result()
         return process
 
     def start_all(self) -> None:
