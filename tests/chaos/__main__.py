@@ -26,9 +26,9 @@ def main() -> int:
     parser.add_argument("--seed", default="1", help="of all dice: the kinds, order and strength of faults and requests")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument(
-        "--system", choices=["ours", "rq"], default="ours",
+        "--system", choices=["ours", "rq", "rq-retry"], default="ours",
         help="rq: the control run, the same faults on plain RQ and rq-scheduler with their defaults; it counts what"
-        " they lost and did twice (--database and --mutant mean nothing there)",
+        " they lost and did twice; rq-retry: the same with Retry(max=3) for every job (--database and --mutant mean nothing there)",
     )  # fmt: skip
     parser.add_argument("--lease", type=float, help="seconds; default: 15, and 5 in runs of less than 4 minutes")
     parser.add_argument("--faults", default="", help="only these kinds, separated by commas")
@@ -44,7 +44,7 @@ def main() -> int:
     import django
 
     django.setup()
-    if options.system == "rq":
+    if options.system != "ours":
         from tests.chaos.control import run as control
 
         return control.main(options, lease_s)

@@ -29,3 +29,6 @@ class History:
     def of(self, kind: str) -> list[dict[str, Any]]:
         with self._lock:
             return [entry for entry in self.entries if entry["kind"] == kind]
+
+    def close(self) -> None:
+        self._file.close()

@@ -19,8 +19,10 @@ class Producer(Client):
     """The same dice, the same jobs. RQ knows no keys and answers no requests: what got no answer is not asked again, since
     that would be another job."""
 
-    def __init__(self, site: ControlSite, history: History, name: str, seed: str) -> None:
+    def __init__(self, site: ControlSite, history: History, name: str, seed: str, *, is_retrying: bool = False) -> None:
+        """`is_retrying`: every job put into the queue has a `Retry`, not only those that are known to fail."""
         super().__init__(site, history, name, seed)
+        self._is_retrying = is_retrying
         connection = site.client()
         self.queue = Queue(connection=connection)
         self.scheduler = Scheduler(connection=connection)
@@ -36,13 +38,13 @@ class Producer(Client):
 
     def _ask(self, what: str, method: str, path: str, body: Any, key: str | None = None) -> dict[str, Any] | None:
         if what == "submit":
-            return self._offer(body)
+            return self.offer(body)
         if what == "batch":
-            jobs = [self._offer(one) for one in body["jobs"]]
+            jobs = [self.offer(one) for one in body["jobs"]]
             return {"items": [{"status": 202 if job else 503, "job": job} for job in jobs]}
         return None
 
-    def _offer(self, body: dict[str, Any]) -> dict[str, Any] | None:
+    def offer(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """The accepted job. What an exception leaves open may have been taken."""
         asked = _arguments(body)
         began = self.history.note(self.name, "invoke", op="submit", key=body.get("idempotencyKey"))
@@ -58,7 +60,7 @@ class Producer(Client):
     def _enqueue(self, asked: dict[str, Any], delay_s: float | None) -> str:
         if delay_s is not None:
             return str(self.scheduler.enqueue_in(timedelta(seconds=delay_s), tasks.chaos, **asked).id)
-        retry = Retry(max=tasks.RETRIES) if asked.get("fail_times") else None
+        retry = Retry(max=tasks.RETRIES) if self._is_retrying or asked.get("fail_times") else None
         return str(self.queue.enqueue(tasks.chaos, kwargs=asked, retry=retry).id)
 
 

@@ -1,4 +1,4 @@
-"""A control run and its summary: `python -m tests.chaos --system rq`."""
+"""A control run and its summary: `python -m tests.chaos --system rq`, or `rq-retry`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from tests.chaos import summary
 from tests.chaos.control.count import Verdict, count, count_slots
 from tests.chaos.control.nemesis import ControlNemesis, Onlooker
 from tests.chaos.control.producer import Producer
-from tests.chaos.control.site import EVERY_S, SCHEDULES, ControlSite
+from tests.chaos.control.site import EVERY_S, ControlSite
 from tests.chaos.history import History
 from tests.chaos.play import CLIENTS, chosen, play
+
+RETRYING = "rq-retry"
 
 DRAIN_S = 300.0
 """For what RQ gives up 90 s after its last sign of life, 60 s after it was first seen aside, or rq-scheduler's lock and look."""
@@ -22,12 +24,18 @@ def main(options: argparse.Namespace, lease_s: float) -> int:
     """Exit code 0 whatever was lost: RQ is not what is tested here."""
     site = ControlSite(lease_s)
     history = History(site.folder / "history.jsonl")
-    sys.stdout.write(f"control run: plain RQ and rq-scheduler, seed {options.seed}, {options.minutes:g} minutes\n")
+    sys.stdout.write(
+        f"control run ({options.system}): plain RQ and rq-scheduler, seed {options.seed}, {options.minutes:g} minutes\n"
+    )
     sys.stdout.flush()
     try:
         onlooker = Onlooker(site)
         onlooker.start()
-        producers = [Producer(site, history, f"client-{n}", f"{options.seed}/{n}") for n in range(CLIENTS)]
+        is_retrying = options.system == RETRYING
+        producers = [
+            Producer(site, history, f"client-{n}", f"{options.seed}/{n}", is_retrying=is_retrying)
+            for n in range(CLIENTS)
+        ]
         nemesis = ControlNemesis(site, history, f"{options.seed}/nemesis", chosen(options.faults))
         play(site, producers, nemesis, options.minutes)
         ended_at = time.time()
@@ -42,7 +50,7 @@ def main(options: argparse.Namespace, lease_s: float) -> int:
 
 
 def judge(site: ControlSite, history: History, told: set[str], ended_at: float) -> Verdict:
-    slots = count_slots(SCHEDULES, EVERY_S, site.scheduled_at, ended_at, site.lines("slots.log"))
+    slots = count_slots(site.schedules, EVERY_S, site.scheduled_at, ended_at, site.lines("slots.log"))
     return count(history, site.lines("runs.log"), site.lines("effects.log"), told, slots)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ class ControlSite(site.Site):
 
     program = [sys.executable]
 
-    def __init__(self, lease_s: float, hands: int = HANDS) -> None:
-        self._hands = hands
+    def __init__(self, lease_s: float, hands: int = HANDS, schedules: Sequence[str] = SCHEDULES) -> None:
+        self._hands, self.schedules = hands, schedules
         self.scheduled_at = time.time()
         super().__init__("sqlite", lease_s)
         self.api_proxy = Proxy(broker.socket_path(self.folder))
@@ -49,7 +50,7 @@ class ControlSite(site.Site):
     def _prepare(self) -> None:
         """Schedules are registered once, as rq-scheduler's README does it; nobody registers them again."""
         with self.redis() as connection:
-            for name in SCHEDULES:
+            for name in self.schedules:
                 Scheduler(connection=connection).cron("* * * * *", tasks.slot, args=[name])
         self.scheduled_at = time.time()
 
