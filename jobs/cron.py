@@ -97,6 +97,7 @@ def zone_of(name: str) -> ZoneInfo:
         raise BadCron(f"there is no time zone {name!r}; use an IANA name such as 'Europe/Berlin' or 'UTC'") from None
 
 
+@lru_cache(maxsize=1024)
 def slot_text(slot: dt.datetime) -> str:
     """RFC 3339, UTC, whole seconds: how a slot stands in a job's idempotency key."""
     return slot.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

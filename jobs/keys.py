@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from django.db import connection
 from jobs import canonical
 from jobs.envelope import JobRequest
 from jobs.models.clock import NOW, parse
-from jobs.rows import db_id, marks, py_id, values
+from jobs.rows import as_table, db_id, marks, py_id, table
 
 Pair = tuple[str, str]
 """(client, key)."""
@@ -44,10 +45,10 @@ def known_keys(pairs: Iterable[Pair]) -> dict[Pair, Known]:
         for start in range(0, len(wanted), CHUNK):
             chunk = wanted[start : start + CHUNK]
             cursor.execute(
-                f"WITH v (vclient, vkey) AS ({values(('text', 'text'), len(chunk))})"
-                " SELECT client, key, job_id, salt, fingerprint, created_at, tombstone FROM v"
+                "SELECT client, key, job_id, salt, fingerprint, created_at, tombstone"
+                f" FROM ({table('vclient text', 'vkey text')}) AS v"
                 " JOIN jobs_idempotencykey ON client = vclient AND key = vkey",
-                [text for pair in chunk for text in pair],
+                [as_table(chunk)],
             )
             for client, key, job_id, salt, fingerprint, created_at, tombstone in cursor.fetchall():
                 found[client, key] = Known(
@@ -71,22 +72,26 @@ def insert_keys(keys: Sequence[tuple[JobRequest, uuid.UUID]]) -> set[uuid.UUID]:
     with connection.cursor() as cursor:
         for start in range(0, len(ordered), CHUNK):
             chunk = ordered[start : start + CHUNK]
-            parameters: list[Any] = []
+            given: list[tuple[Any, ...]] = []
+            secret = bytearray()  # JSON has no bytes: each row says where its own lie
             for request, job_id in chunk:
                 salt = canonical.new_salt()
-                digest = canonical.fingerprint(salt, request.type, request.payload, request.options)
-                parameters += [request.client, request.key, db_id(job_id), salt, digest]
-            kinds = ("text", "text", "uuid", "bytea", "bytea")
-            cursor.execute(
-                f"WITH v (vclient, vkey, vid, vsalt, vdigest) AS ({values(kinds, len(chunk))})"
-                " INSERT INTO jobs_idempotencykey"
-                " (client, key, job_id, salt, fingerprint, algorithm, replays, created_at)"
-                f" SELECT vclient, vkey, vid, vsalt, vdigest, {canonical.ALGORITHM}, 0, {NOW} FROM v WHERE true"
-                " ON CONFLICT (client, key) DO NOTHING RETURNING job_id",
-                parameters,
-            )
+                given.append((request.client, request.key, db_id(job_id), len(secret) + 1))
+                secret += salt + canonical.fingerprint(salt, request.type, request.payload, request.options)
+            cursor.execute(_insert_sql(), [bytes(secret), bytes(secret), as_table(given)])
             won.update(py_id(row[0]) for row in cursor.fetchall())
     return won
+
+
+@cache
+def _insert_sql() -> str:
+    source = table("vclient text", "vkey text", "vid uuid", "vat int")
+    return (
+        "INSERT INTO jobs_idempotencykey (client, key, job_id, salt, fingerprint, algorithm, replays, created_at)"
+        f" SELECT vclient, vkey, vid, substr(%s, vat, {canonical.SALT_BYTES}),"
+        f" substr(%s, vat + {canonical.SALT_BYTES}, 32), {canonical.ALGORITHM}, 0, {NOW} FROM ({source}) AS v"
+        " WHERE true ON CONFLICT (client, key) DO NOTHING RETURNING job_id"
+    )
 
 
 def note_replays(pairs: Sequence[Pair]) -> None:

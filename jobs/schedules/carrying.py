@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import orjson
 from django.db import connection, transaction
 
 from jobs import failpoints, queue, transitions
@@ -19,9 +19,10 @@ from jobs.envelope import JobRequest
 from jobs.errors import JobsError, KeyReused
 from jobs.lifecycle import FINAL, Actor, Status
 from jobs.models import DroppedSlots, Job, Schedule
-from jobs.rows import db_id, db_time, values
+from jobs.rows import as_table, db_id, db_time, table
+from jobs.schedules.due import Due
 from jobs.schedules.policies import Because, Drop, Plan, failures_in_a_row, superseded
-from jobs.schedules.slots import jittered, key_of, request_of
+from jobs.schedules.slots import request_of_slot
 from jobs.submission import submit_many
 
 log = logging.getLogger("jobs.schedules")
@@ -32,8 +33,9 @@ RECENT = 20
 LINES = 20
 """Jobs of one commit that are logged by name; of more only their number is."""
 
-_TYPES = (
-    "bigint", "timestamptz", "timestamptz", "timestamptz", "uuid", "jsonb", "text", "boolean", "text", "int",
+_COLUMNS = (
+    "vid bigint", "vpointer timestamptz", "vdue timestamptz", "vbuffered timestamptz", "vjob uuid", "vrecent jsonb",
+    "vnote text", "venabled boolean", "vbecause text", "vraise int",
 )  # fmt: skip
 
 Overlap = Schedule.Overlap
@@ -52,7 +54,7 @@ class Turn:
     created: list[tuple[dt.datetime, uuid.UUID]] = field(default_factory=list)
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Due:
         return self.plan.schedule
 
 
@@ -160,7 +162,7 @@ def _submit(turns: Sequence[Turn]) -> None:
     for turn in turns:
         for slot in turn.slots:
             try:
-                requests.append(request_of(turn.schedule, key_of(turn.schedule, slot), jittered(turn.schedule, slot)))
+                requests.append(request_of_slot(turn.schedule, slot))
                 places.append((turn, slot))
             except JobsError as error:
                 turn.drops.append(_refused(slot, error))
@@ -184,15 +186,15 @@ def _record(turns: Sequence[Turn], now: dt.datetime) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            "WITH v (vid, vpointer, vdue, vbuffered, vjob, vrecent, vnote, venabled, vbecause, vraise) AS"
-            f" ({values(_TYPES, len(turns))}) UPDATE jobs_schedule SET pointer = vpointer, due_at = vdue,"
+            "UPDATE jobs_schedule SET pointer = vpointer, due_at = vdue,"
             " buffered_slot = vbuffered, last_job_id = vjob, recent = vrecent, last_note = COALESCE(vnote, last_note),"
-            " enabled = venabled, paused_because = vbecause, version = version + vraise FROM v WHERE id = vid",
-            [column for turn in turns for column in _columns(turn, now)],
+            " enabled = venabled, paused_because = vbecause, version = version + vraise"
+            f" FROM ({table(*_COLUMNS)}) AS v WHERE id = vid",
+            [as_table([_columns(turn, now) for turn in turns])],
         )
     DroppedSlots.objects.bulk_create(
         DroppedSlots(
-            schedule=turn.schedule, first=drop.first, last=drop.last, count=drop.count,
+            schedule_id=turn.schedule.pk, first=drop.first, last=drop.last, count=drop.count,
             because=drop.because, detail=drop.detail,
         )
         for turn in turns for drop in turn.drops
@@ -219,16 +221,20 @@ def _columns(turn: Turn, now: dt.datetime) -> tuple[Any, ...]:
     is_paused = bool(turn.paused_because)
     return (
         schedule.pk,
-        db_time(plan.pointer),
-        db_time(turn.buffered or plan.due_at),  # with a slot that waits: each second, for the job that it waits for
-        db_time(turn.buffered),
+        _time(plan.pointer),
+        _time(turn.buffered or plan.due_at),  # with a slot that waits: each second, for the job that it waits for
+        _time(turn.buffered),
         None if last_job_id is None else db_id(last_job_id),
-        json.dumps([*schedule.recent, *latest][-RECENT:]),
+        orjson.dumps([*schedule.recent, *latest][-RECENT:]).decode() if latest else schedule.recent_text,
         note,
         not is_paused,
         turn.paused_because or schedule.paused_because,
         int(is_paused),
     )  # fmt: skip
+
+
+_time = lru_cache(maxsize=1024)(db_time)
+"""Schedules of one tick share their times."""
 
 
 def _late_s(slot: dt.datetime, now: dt.datetime) -> float:

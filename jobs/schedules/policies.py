@@ -11,6 +11,7 @@ from itertools import islice
 
 from jobs.cron import slot_text
 from jobs.models import DroppedSlots, Schedule
+from jobs.schedules.due import Due as Row
 from jobs.schedules.slots import Times, slots_of
 
 Because = DroppedSlots.Because
@@ -45,14 +46,14 @@ class Drop:
 class Plan:
     """What a tick wants to do about one schedule; nothing of it has happened yet."""
 
-    schedule: Schedule
+    schedule: Row
     pointer: dt.datetime
     due_at: dt.datetime
     chosen: list[dt.datetime] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
 
 
-def plan(schedule: Schedule, now: dt.datetime, *, interval_s: float) -> Plan:
+def plan(schedule: Row, now: dt.datetime, *, interval_s: float) -> Plan:
     """Decide about every slot in (pointer, now], by the catch-up policy. Raises BadCron.
 
     A schedule without a pointer starts at `now`: nothing is filled in from before. A slot that is at most
@@ -102,7 +103,7 @@ def _due(times: Times, start: dt.datetime, now: dt.datetime) -> Due:
     return Due(first, list(latest), count, following)
 
 
-def _chosen(schedule: Schedule, slots: list[dt.datetime], limit: dt.datetime) -> list[dt.datetime]:
+def _chosen(schedule: Row, slots: list[dt.datetime], limit: dt.datetime) -> list[dt.datetime]:
     missed = [slot for slot in slots if slot < limit]
     on_time = slots[len(missed) :]
     if schedule.catch_up == Schedule.CatchUp.ALL:
@@ -112,13 +113,13 @@ def _chosen(schedule: Schedule, slots: list[dt.datetime], limit: dt.datetime) ->
     return on_time
 
 
-def _not_made_up(schedule: Schedule, first: dt.datetime, last: dt.datetime, count: int) -> Drop:
+def _not_made_up(schedule: Row, first: dt.datetime, last: dt.datetime, count: int) -> Drop:
     slots = "1 missed slot was" if count == 1 else f"{count} missed slots were"
     detail = f"{slots} dropped up to {slot_text(last)} (catch-up {schedule.catch_up})"
     return Drop(Because.CATCH_UP, first, last, count, detail)
 
 
-def _beyond_window(schedule: Schedule, slots: Iterable[dt.datetime], horizon: dt.datetime) -> list[Drop]:
+def _beyond_window(schedule: Row, slots: Iterable[dt.datetime], horizon: dt.datetime) -> list[Drop]:
     found = list(slots)
     if not found:
         return []
@@ -128,7 +129,7 @@ def _beyond_window(schedule: Schedule, slots: Iterable[dt.datetime], horizon: dt
     return [Drop(Because.WINDOW, found[0], last, len(found) if is_all else None, detail)]
 
 
-def failures_in_a_row(schedule: Schedule, statuses: dict[str, str]) -> int:
+def failures_in_a_row(schedule: Row, statuses: dict[str, str]) -> int:
     """How many of the latest slots' jobs have failed, one after the other; `statuses` by job id.
 
     Jobs that are not over and cancelled ones say nothing; slots up to `streak_since` are not looked at.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from jobs import cron, envelope
+from jobs.conf import conf
 from jobs.cron import FOREVER, slot_text
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.models import Job, Schedule
+from jobs.models.documents import read_document
+from jobs.schedules.due import Due
 
 CLIENT = "system:schedule"
 
@@ -30,7 +34,7 @@ class Times:
     ends_at: dt.datetime | None
 
     @classmethod
-    def of(cls, schedule: Schedule) -> Times:
+    def of(cls, schedule: Schedule | Due) -> Times:
         anchor = None if schedule.cron else schedule.anchor
         every_s = schedule.every_s or 0
         return cls(schedule.cron, schedule.time_zone, every_s, anchor, schedule.starts_at, schedule.ends_at)
@@ -46,7 +50,7 @@ class Times:
         return cron.interval_slots(self.anchor, self.every_s, after, until)
 
 
-def slots_of(schedule: Schedule, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
+def slots_of(schedule: Schedule | Due, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
     """The schedule's instants in (after, until], in order. Raises cron.BadCron."""
     return Times.of(schedule).slots(after, until)
 
@@ -56,22 +60,42 @@ def upcoming(schedule: Schedule, count: int, after: dt.datetime | None = None) -
     return list(islice(slots_of(schedule, after or dt.datetime.now(dt.UTC)), count))
 
 
-def key_of(schedule: Schedule, slot: dt.datetime) -> str:
+def key_of(schedule: Schedule | Due, slot: dt.datetime) -> str:
     """The idempotency key of a slot's job; it holds the UTC instant, so that no zone is needed to read it."""
     return f"schedule:{schedule.name}:{slot_text(slot)}"
 
 
-def request_of(schedule: Schedule, key: str, run_at: dt.datetime | None = None) -> JobRequest:
+def request_of(schedule: Schedule, key: str) -> JobRequest:
     """The request for one job of the schedule. Raises MalformedRequest or TooLarge."""
-    body: dict[str, Any] = {"type": schedule.type, "payload": schedule.payload, "idempotencyKey": key}
-    if schedule.queue:
-        body["queue"] = schedule.queue
-    if run_at is not None:
-        body["runAt"] = isotime(run_at)
-    return envelope.parse(body, client=CLIENT, source=Job.Source.SCHEDULE, who=f"schedule {schedule.name}")
+    return replace(_request(schedule.type, schedule.payload, schedule.queue), key=key, who=_who(schedule))
 
 
-def jittered(schedule: Schedule, slot: dt.datetime) -> dt.datetime | None:
+def request_of_slot(schedule: Due, slot: dt.datetime) -> JobRequest:
+    """The same for the job of a slot, delayed by the jitter."""
+    key, run_at = key_of(schedule, slot), jittered(schedule, slot)
+    request = _known_request(schedule.type, schedule.payload_text, schedule.queue, conf())
+    if run_at is None:
+        return replace(request, key=key, who=_who(schedule))
+    options = {**request.options, "runAt": isotime(run_at)}
+    return replace(request, key=key, who=_who(schedule), options=options, run_at=run_at)
+
+
+@lru_cache(maxsize=4096)
+def _known_request(type_name: str, payload: str, queue: str, settings: Any) -> JobRequest:
+    """What a schedule asks for is checked once, not each time that it is due; `settings` hold the bounds."""
+    return _request(type_name, read_document(payload), queue)
+
+
+def _request(type_name: str, payload: Any, queue: str) -> JobRequest:
+    body: dict[str, Any] = {"type": type_name, "payload": payload} | ({"queue": queue} if queue else {})
+    return envelope.parse(body, client=CLIENT, source=Job.Source.SCHEDULE)
+
+
+def _who(schedule: Schedule | Due) -> str:
+    return f"schedule {schedule.name}"
+
+
+def jittered(schedule: Schedule | Due, slot: dt.datetime) -> dt.datetime | None:
     """When the slot's job is due; None for at once. The same on every scheduler: drawn from a hash of the slot."""
     if not schedule.jitter_s:
         return None

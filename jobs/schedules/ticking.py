@@ -17,14 +17,16 @@ import datetime as dt
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
 
 from jobs.cron import BadCron
 from jobs.models import Schedule, clock
+from jobs.rows import for_update, py_id
 from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
+from jobs.schedules.due import Due, due, moment
 from jobs.schedules.policies import Plan, plan
 
 log = logging.getLogger("jobs.schedules")
@@ -57,19 +59,19 @@ class Ticker:
         if not self._watch.may_tick(now):
             return 0
         created, last = 0, 0
-        while due := list(_due(now).filter(pk__gt=last)[:CHUNK]):
-            created += len(self._tick(due, now))
-            last = due[-1].pk
+        while rows := due(now, after=last, most=CHUNK):
+            created += len(self._tick(rows, now))
+            last = rows[-1].pk
         return created
 
-    def _tick(self, schedules: Sequence[Schedule], now: dt.datetime) -> list[uuid.UUID]:
+    def _tick(self, schedules: Sequence[Due], now: dt.datetime) -> list[uuid.UUID]:
         try:
             return _carry_out([p for s in schedules if (p := _plan(s, now, self._interval_s)) is not None], now)
         except (OperationalError, InterfaceError):
             raise  # the database, not a schedule
         except Exception:
-            if len(schedules) > 1:
-                return [job_id for schedule in schedules for job_id in self._tick([schedule], now)]
+            if middle := len(schedules) // 2:
+                return self._tick(schedules[:middle], now) + self._tick(schedules[middle:], now)
             log.exception("schedule %s could not be ticked", schedules[0].name)
             _put_off(schedules[0], now)
             return []
@@ -77,15 +79,10 @@ class Ticker:
 
 def tick(schedule: Schedule, now: dt.datetime, *, interval_s: float = 1.0) -> list[uuid.UUID]:
     """Decide about every slot of one schedule up to `now`; ids of the jobs that this call created. Raises BadCron."""
-    return _carry_out([plan(schedule, now, interval_s=interval_s)], now)
+    return _carry_out([plan(Due.of(schedule), now, interval_s=interval_s)], now)
 
 
-def _due(now: dt.datetime) -> QuerySet[Schedule]:
-    live = Schedule.objects.filter(Q(due_at__lte=now) | Q(due_at=None), enabled=True).order_by("pk")
-    return live.defer("due_at", "created_at", "changed_by", "last_note")  # ten thousand times nobody looks at them
-
-
-def _plan(schedule: Schedule, now: dt.datetime, interval_s: float) -> Plan | None:
+def _plan(schedule: Due, now: dt.datetime, interval_s: float) -> Plan | None:
     try:
         return plan(schedule, now, interval_s=interval_s)
     except BadCron as error:
@@ -94,7 +91,7 @@ def _plan(schedule: Schedule, now: dt.datetime, interval_s: float) -> Plan | Non
         return None
 
 
-def _put_off(schedule: Schedule, now: dt.datetime) -> None:
+def _put_off(schedule: Due, now: dt.datetime) -> None:
     """A schedule that fails must not be in the way of others each second."""
     Schedule.objects.filter(pk=schedule.pk, version=schedule.version).update(due_at=now + LOOK_AGAIN)
 
@@ -109,19 +106,22 @@ def _carry_out(plans: Sequence[Plan], now: dt.datetime) -> list[uuid.UUID]:
 def _locked(plans: Sequence[Plan]) -> list[Plan]:
     """Those whose row nobody ticked or changed since it was read. The locks end with the transaction, whose first
     statement this is; on SQLite that holds the write lock from its beginning."""
-    skips = connection.features.has_select_for_update_skip_locked
-    rows = Schedule.objects.filter(pk__in=[plan.schedule.pk for plan in plans], enabled=True).order_by("pk")
-    rows = rows.select_for_update(skip_locked=True) if skips else rows.select_for_update()
-    now = {
-        pk: (version, pointer, buffered, last_job_id)
-        for pk, version, pointer, buffered, last_job_id in rows.values_list(
-            "pk", "version", "pointer", "buffered_slot", "last_job_id"
+    ids = ", ".join(str(plan.schedule.pk) for plan in plans)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, version, pointer, buffered_slot, last_job_id FROM jobs_schedule"
+            f" WHERE id IN ({ids}) AND enabled ORDER BY id{for_update(skip_locked=True)}"
         )
-    }
-    kept = []
-    for wanted in plans:
-        row = wanted.schedule
-        if now.get(row.pk, ())[:3] == (row.version, row.pointer, row.buffered_slot):
-            row.last_job_id = now[row.pk][3]  # a run by hand does not fence a tick
-            kept.append(wanted)
-    return kept
+        rows = {raw[0]: raw[1:] for raw in cursor.fetchall()}
+    return [wanted for wanted in plans if wanted.schedule.pk in rows and _is_fresh(wanted, *rows[wanted.schedule.pk])]
+
+
+def _is_fresh(plan: Plan, version: int, pointer: Any, buffered_slot: Any, last_job_id: Any) -> bool:
+    """Whether the row is still the one that was planned with. A run by hand does not fence a tick, so the latest job
+    is taken from the locked row."""
+    row = plan.schedule
+    if (version, moment(pointer), moment(buffered_slot)) != (row.version, row.pointer, row.buffered_slot):
+        return False
+    if last_job_id is not None and (latest := py_id(last_job_id)) != row.last_job_id:
+        plan.schedule = row._replace(last_job_id=latest)
+    return True

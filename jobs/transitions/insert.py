@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from django.db import connection
 
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
-from jobs.rows import COLUMNS, Row, db_id, db_time, fetch, values
+from jobs.rows import Row, as_table, db_id, db_time, py_id, table
 from jobs.transitions.events import CHUNK, insert_events
 
 
@@ -49,47 +50,101 @@ class NewJob:
         return not self.delay_s
 
 
-_TYPES = (
-    "uuid", "text", "text", "text", "text", "text", "jsonb", "jsonb", "text", "int", "int", "int", "text",
-    "timestamptz", "float8",
+_COLUMNS = (
+    "vid uuid", "vtype text", "vqueue text", "vclient text", "vsource text", "vkey text", "vpayload jsonb",
+    "voptions jsonb", "vcallback text", "vmax int", "vcrashes int", "vtimeout int", "vstatus text",
+    "vrun_at timestamptz", "vdelay float8",
 )  # fmt: skip
+
+CHUNK_BYTES = 32 * 1024 * 1024
+"""Payloads a statement: PostgreSQL's arrays of JSON hold 256 MB, and a copy or two stand in memory."""
 
 
 def insert(jobs: Sequence[NewJob]) -> list[Row]:
     """Insert jobs as queued, or as scheduled where they are not due yet; in the order given."""
-    rows: dict[uuid.UUID, Row] = {}
-    for start in range(0, len(jobs), CHUNK):
-        chunk = jobs[start : start + CHUNK]
-        parameters: list[Any] = []
-        for job in chunk:
-            parameters += [
-                db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
-                job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s,
-                "queued" if job.is_due else "scheduled", db_time(job.run_at), job.delay_s,
-            ]  # fmt: skip
-        # The VALUES take the place of a table, so that one expression can tell the three ways to be due.
-        found = fetch(
-            "WITH v (vid, vtype, vqueue, vclient, vsource, vkey, vpayload, voptions, vcallback, vmax, vcrashes,"
-            f" vtimeout, vstatus, vrun_at, vdelay) AS ({values(_TYPES, len(chunk))})"
-            " INSERT INTO jobs_job (id, type, queue, client, source, key, payload, options, callback_url,"
-            " max_attempts, failures_allowed, crashes_allowed, timeout_s, status, version, attempt, failures, crashes,"
-            " has_effects, created_at, queued_at, run_after)"
-            " SELECT vid, vtype, vqueue, vclient, vsource, vkey, vpayload, voptions, vcallback,"
-            f" vmax, vmax, vcrashes, vtimeout, vstatus, 1, 0, 0, 0, false, {NOW},"
-            f" CASE WHEN vstatus = 'queued' THEN {NOW} END,"
-            f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END"
-            f" FROM v RETURNING {COLUMNS}",
-            parameters,
-        )
-        rows.update((row.id, row) for row in found)
+    rows: list[Row] = []
+    for chunk in _chunks(jobs):
+        rows += _insert(chunk)
         _insert_tags(chunk)
     who = {job.id: job.who or job.client for job in jobs}
     by_actor: dict[Actor, list[Row]] = {}
-    for job in jobs:
-        by_actor.setdefault(job.actor, []).append(rows[job.id])
+    for job, row in zip(jobs, rows, strict=True):
+        by_actor.setdefault(job.actor, []).append(row)
     for actor, some in by_actor.items():
         insert_events(Event.SUBMIT, some, actor=actor, who=who, source=None)
-    return [rows[job.id] for job in jobs]
+    return rows
+
+
+def _chunks(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+    start, size = 0, 0
+    for at, job in enumerate(jobs):
+        size += len(job.payload)
+        if at - start == CHUNK or (size > CHUNK_BYTES and at > start):
+            yield jobs[start:at]
+            start, size = at, len(job.payload)
+    if jobs[start:]:
+        yield jobs[start:]
+
+
+def _insert(jobs: Sequence[NewJob]) -> list[Row]:
+    """One statement. Only what the database decides comes back: times, in its own form."""
+    statuses = ["queued" if job.is_due else "scheduled" for job in jobs]
+    given = [
+        (
+            db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
+            job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s, status, db_time(job.run_at), job.delay_s,
+        )
+        for job, status in zip(jobs, statuses, strict=True)
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        # The given rows take the place of a table, so that one expression can tell the three ways to be due.
+        cursor.execute(_sql(), [as_table(given)])
+        times = {py_id(raw[0]): raw[1:] for raw in cursor.fetchall()}
+    return [_row(job, status, *times[job.id]) for job, status in zip(jobs, statuses, strict=True)]
+
+
+@cache
+def _sql() -> str:
+    return (
+        "INSERT INTO jobs_job (id, type, queue, client, source, key, payload, options, callback_url,"
+        " max_attempts, failures_allowed, crashes_allowed, timeout_s, status, version, attempt, failures, crashes,"
+        " has_effects, created_at, queued_at, run_after)"
+        " SELECT vid, vtype, vqueue, vclient, vsource, vkey, vpayload, voptions, vcallback,"
+        f" vmax, vmax, vcrashes, vtimeout, vstatus, 1, 0, 0, 0, false, {NOW},"
+        f" CASE WHEN vstatus = 'queued' THEN {NOW} END,"
+        f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END"
+        f" FROM ({table(*_COLUMNS)}) AS v RETURNING id, created_at, queued_at, run_after"
+    )
+
+
+def _row(job: NewJob, status: str, created_at: Any, queued_at: Any, run_after: Any) -> Row:
+    return Row(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        client=job.client,
+        key=job.key,
+        status=status,
+        version=1,
+        attempt=0,
+        failures=0,
+        failures_allowed=job.max_attempts,
+        crashes=0,
+        crashes_allowed=job.max_crashes,
+        max_attempts=job.max_attempts,
+        created_at=created_at,
+        run_after=run_after,
+        queued_at=queued_at,
+        started_at=None,
+        finished_at=None,
+        progress=None,
+        result=None,
+        error_code=None,
+        error_message=None,
+        callback_url=job.callback_url,
+        lease_id=None,
+        has_effects=False,
+    )
 
 
 def _insert_tags(jobs: Sequence[NewJob]) -> None:
