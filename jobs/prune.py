@@ -21,7 +21,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from jobs.conf import conf
 from jobs.documents import status_document
 from jobs.lifecycle import Status
-from jobs.models import Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
+from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
 from jobs.rows import db_id, values
 
 CHUNK = 50
@@ -43,6 +43,8 @@ class Counts:
     keys: int = 0
     stats: int = 0
     leases: int = 0
+    drops: int = 0
+    """Records of slots that a schedule's policies dropped."""
 
 
 def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] | None = None) -> Counts:
@@ -54,6 +56,7 @@ def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] 
         ("keys", _prune_keys),
         ("stats", _prune_stats),
         ("leases", _prune_leases),
+        ("drops", _prune_drops),
     ):
         while deleted := chunk(now):
             setattr(counts, name, getattr(counts, name) + deleted)
@@ -66,7 +69,8 @@ def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] 
 def would_prune(now: dt.datetime | None = None) -> Counts:
     """What `prune` would delete, as things are. Keys of the jobs that would go are not counted."""
     now = now or clock.now()
-    return Counts(_old_jobs(now).count(), _old_keys(now).count(), _old_stats(now).count(), _old_leases(now).count())
+    olds = (_old_jobs(now), _old_keys(now), _old_stats(now), _old_leases(now), _old_drops(now))
+    return Counts(*(old.count() for old in olds))
 
 
 def _old_jobs(now: dt.datetime) -> QuerySet[Job]:
@@ -96,6 +100,13 @@ def _old_leases(now: dt.datetime) -> QuerySet[Lease]:
     """Revoked ones under which nothing runs: housekeeping still needs the others."""
     running = Job.objects.filter(lease_id=OuterRef("pk"), status=Status.RUNNING)
     return Lease.objects.filter(~Exists(running), revoked_at__lt=now - LEASE_KEPT).order_by()
+
+
+def _old_drops(now: dt.datetime) -> QuerySet[DroppedSlots]:
+    """As long as the jobs of the slots that were not dropped. The oldest ids are the oldest rows, so a chunk is found
+    without an index on the time; only a turn that finds none reads the table."""
+    before = now - dt.timedelta(days=conf().job_retention_days)
+    return DroppedSlots.objects.filter(at__lt=before).order_by("pk")
 
 
 def _prune_jobs(now: dt.datetime) -> int:
@@ -143,6 +154,10 @@ def _prune_stats(now: dt.datetime) -> int:
 
 def _prune_leases(now: dt.datetime) -> int:
     return _delete_some(Lease.objects, _old_leases(now))
+
+
+def _prune_drops(now: dt.datetime) -> int:
+    return _delete_some(DroppedSlots.objects, _old_drops(now))
 
 
 def _delete_some(manager: models.Manager[Any], old: QuerySet[Any]) -> int:

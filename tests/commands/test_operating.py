@@ -79,7 +79,7 @@ def test_prune_says_what_it_deleted_or_would_delete() -> None:
     jobs.submit("echo")
     long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=1000)
     Job.objects.update(status="succeeded", finished_at=long_ago)
-    assert manage("prune", "--dry-run", "--json").json == {"jobs": 1, "keys": 0, "stats": 0, "leases": 0}
+    assert manage("prune", "--dry-run", "--json").json == {"jobs": 1, "keys": 0, "stats": 0, "leases": 0, "drops": 0}
     assert manage("prune").out.startswith("deleted 1 jobs")
     assert not Job.objects.exists()
 

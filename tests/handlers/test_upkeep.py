@@ -24,7 +24,7 @@ def test_maintenance_prunes_and_repairs() -> None:
     Job.objects.filter(pk=old.pk).update(finished_at=LONG_AGO)
     job = attempt(jobs.submit("maintenance").id)
     assert job.status == "succeeded"
-    assert job.result["pruned"] == {"jobs": 1, "keys": 0, "stats": 0, "leases": 0}
+    assert job.result["pruned"] == {"jobs": 1, "keys": 0, "stats": 0, "leases": 0, "drops": 0}
     assert set(job.result["reconciled"]) == {"promoted", "expired", "repushed", "mirrored", "epoch"}
     assert not Job.objects.filter(pk=old.pk).exists()
     assert IdempotencyKey.objects.get().tombstone["id"] == str(old.pk)

@@ -14,8 +14,8 @@ import jobs
 import jobs.errors
 from jobs import operate
 from jobs.lifecycle import Actor
-from jobs.models import Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat
-from jobs.prune import Counts, prune, would_prune
+from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, Schedule
+from jobs.prune import CHUNK, Counts, prune, would_prune
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -158,3 +158,14 @@ def test_a_job_that_is_run_anew_at_the_same_moment_is_either_pruned_or_kept_whol
     assert kept() == set(rerun)
     assert pruned + len(rerun) == len(ids)
     assert set(Event.objects.values_list("job_id", flat=True)) == set(rerun)
+
+
+def test_records_of_dropped_slots_are_kept_as_long_as_jobs() -> None:
+    schedule = Schedule.objects.create(name="beat", type="echo", cron="* * * * *", pointer=NOW)
+    for age in (*[31 * DAY] * (CHUNK + 1), 29 * DAY):
+        DroppedSlots.objects.create(schedule=schedule, first=NOW, last=NOW, count=1, because="catch-up", at=NOW - age)
+    assert would_prune(NOW) == Counts(drops=CHUNK + 1)
+    commits: list[int] = []
+    assert prune(NOW, on_chunk=lambda counts: commits.append(counts.drops)) == Counts(drops=CHUNK + 1)
+    assert commits == [CHUNK, CHUNK + 1]
+    assert [row.at for row in DroppedSlots.objects.all()] == [NOW - 29 * DAY]

@@ -12,7 +12,7 @@ from jobs.management.base import JobsCommand
 
 
 class Command(JobsCommand):
-    help = "Delete finished jobs, keys, statistics and leases that are older than their retention."
+    help = "Delete finished jobs, keys, statistics, leases and records of dropped slots that are older than their retention."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="count, delete nothing")
