@@ -6,6 +6,7 @@ changes when a schedule is due starts it anew from the present: no slot from bef
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -32,6 +33,9 @@ MOST_WINDOW_S = 31 * 86_400
 
 MOST_EVERY_S = 366 * 86_400
 MOST_JITTER_S = 86_400
+
+YEARS = range(1900, 9999)
+"""Of times that a person states: near the calendar's ends no zone can be reckoned with."""
 
 MOST_IN_A_ROW = RECENT
 """More failures in a row than a schedule remembers slots cannot be counted."""
@@ -77,6 +81,10 @@ def _timing_errors(schedule: Schedule) -> dict[str, str]:
         cron.zone_of(schedule.time_zone)
     except BadCron as error:
         errors["time_zone"] = str(error)
+    for column in ("anchor", "starts_at", "ends_at"):
+        moment = getattr(schedule, column)
+        if isinstance(moment, dt.datetime) and moment.year not in YEARS:
+            errors[column] = f"Give a time of the years {YEARS[0]} to {YEARS[-1]}."
     if bool(schedule.cron) == (schedule.every_s is not None):
         errors["cron"] = "Give either a cron expression or an interval, not both."
     elif schedule.cron:

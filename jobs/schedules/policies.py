@@ -93,6 +93,8 @@ def _due(times: Times, start: dt.datetime, now: dt.datetime) -> Due:
     Raises BadCron."""
     latest: deque[dt.datetime] = deque(maxlen=MOST_SLOTS)
     first, count, following = None, 0, NEVER
+    if far := times.skippable(start, now, keep=MOST_SLOTS):
+        first, count, start = far
     for slot in times.slots(start):
         if slot > now:
             following = slot

@@ -8,11 +8,11 @@ from itertools import islice
 
 from django.db import transaction
 
-from jobs.cron import slot_text
+from jobs.cron import BadCron, slot_text
 from jobs.documents import isotime
 from jobs.errors import InvalidSchedule, JobsError
 from jobs.models import IdempotencyKey, Schedule, clock
-from jobs.schedules.editing import locked
+from jobs.schedules.editing import YEARS, locked
 from jobs.schedules.slots import CLIENT, key_of, request_of, slots_of
 from jobs.submission import Outcome, Submitted, submit_many
 
@@ -49,12 +49,17 @@ def run_now(name: str, *, who: str) -> Submitted:
 
 def preview(schedule: Schedule, start: dt.datetime, end: dt.datetime) -> Backfill:
     """The slots in [start, end], by whether they have a job. Raises InvalidSchedule for a range that makes no sense."""
+    if start.year not in YEARS:
+        raise InvalidSchedule(f"the range begins in none of the years {YEARS[0]} to {YEARS[-1]}")
     if start > end:
         raise InvalidSchedule("the range ends before it begins")
     if end > clock.now():
         raise InvalidSchedule("the range ends in the future: those slots come by themselves")
     after = start - dt.timedelta(microseconds=1)
-    slots = list(islice(slots_of(schedule, after, end), MOST_BACKFILL + 1))
+    try:
+        slots = list(islice(slots_of(schedule, after, end), MOST_BACKFILL + 1))
+    except BadCron as error:
+        raise InvalidSchedule(str(error)) from None
     if len(slots) > MOST_BACKFILL:
         raise InvalidSchedule(
             f"there are more than {MOST_BACKFILL:,} slots in that range; "

@@ -49,6 +49,20 @@ class Times:
             return cron.slots(self.cron, self.time_zone, after, until)
         return cron.interval_slots(self.anchor, self.every_s, after, until)
 
+    def skippable(
+        self, start: dt.datetime, now: dt.datetime, *, keep: int
+    ) -> tuple[dt.datetime, int, dt.datetime] | None:
+        """Of an interval's slots in (start, now] those before the last `keep`: the first, how many, and the last of
+        them. A second's interval has a million in two weeks, too many to walk through. None: nothing to skip."""
+        first = None if self.anchor is None else next(self.slots(start, now), None)
+        if first is None:
+            return None
+        until = now if self.ends_at is None else min(now, self.ends_at)
+        count = (until - first) // dt.timedelta(seconds=self.every_s) + 1 - keep
+        if count <= 0:
+            return None
+        return first, count, first + (count - 1) * dt.timedelta(seconds=self.every_s)
+
 
 def slots_of(schedule: Schedule | Due, after: dt.datetime, until: dt.datetime = FOREVER) -> Iterator[dt.datetime]:
     """The schedule's instants in (after, until], in order. Raises cron.BadCron."""

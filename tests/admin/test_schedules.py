@@ -59,6 +59,13 @@ def test_a_range_is_back_filled_after_its_preview(staff: Client) -> None:
     assert "back-filled 4 jobs" in LogEntry.objects.get().change_message
 
 
+def test_a_range_that_makes_no_sense_is_explained(staff: Client) -> None:
+    schedule = make()
+    url = f"{SCHEDULES}{schedule.pk}/back-fill/"
+    page = staff.post(url, {"start": "0001-01-01 00:00", "end": "2026-01-05 00:00"})
+    assert "none of the years 1900" in text(page)
+
+
 def test_who_may_not_run_a_schedule_may_not_back_fill_it(db: None) -> None:
     schedule = make()
     bob = log_in("bob", "jobs.view_schedule")

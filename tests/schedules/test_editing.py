@@ -41,6 +41,10 @@ def wanted(**columns: Any) -> Schedule:
         ({"catch_up_max": 5000}, "catch_up_max", "from 0"),
         ({"catch_up_window_s": 10**9}, "catch_up_window_s", "from 0"),
         ({"jitter_s": -1}, "jitter_s", "from 0"),
+        ({"ends_at": LONG_AGO, "starts_at": LONG_AGO}, "ends_at", "after the start"),
+        ({"starts_at": dt.datetime(1, 1, 1, tzinfo=dt.UTC)}, "starts_at", "1900"),
+        ({"ends_at": dt.datetime(9999, 12, 31, tzinfo=dt.UTC)}, "ends_at", "9998"),
+        ({"cron": "", "every_s": 5, "anchor": dt.datetime(1, 1, 1, tzinfo=dt.UTC)}, "anchor", "1900"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused_with_the_reason(
@@ -130,3 +134,22 @@ def test_the_next_slots_of_an_interval_keep_its_distance() -> None:
     schedules.store(wanted(cron="", every_s=5), who="alice")
     first, second, third = schedules.upcoming(Schedule.objects.get(), 3)
     assert second - first == third - second == dt.timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "start", "part"),
+    [
+        ({}, dt.datetime(1, 1, 1, tzinfo=dt.UTC), "1900"),
+        ({}, dt.datetime(2200, 1, 1, tzinfo=dt.UTC), "before it begins"),
+        ({}, LONG_AGO, "more than 1,000 slots"),
+        ({"time_zone": "Mars/Olympus"}, LONG_AGO, "no time zone"),
+    ],
+)
+def test_a_back_fill_that_makes_no_sense_is_refused_with_the_reason(
+    columns: dict[str, Any], start: dt.datetime, part: str
+) -> None:
+    """A row may name a zone that is none: it was written past `store`, or the machine's zones have changed since."""
+    wanted(**columns, pointer=LONG_AGO).save()
+    with pytest.raises(InvalidSchedule, match=part):
+        schedules.backfill("beat", start, dt.datetime.now(dt.UTC), who="alice")
+    assert not Job.objects.exists()

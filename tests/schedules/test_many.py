@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 import jobs
+from jobs import schedules
 from jobs.models import IdempotencyKey, Job, Schedule
 from jobs.schedules import Ticker
 from jobs.schedules.ticking import CHUNK
@@ -80,6 +81,39 @@ def test_requests_are_accepted_between_the_commits_of_a_long_tick(world: World) 
     client.join()
     world.note(f"{len(waits_s)} requests accepted meanwhile, the slowest in {max(waits_s):.2f} s")
     assert len(waits_s) >= MANY // 2 // CHUNK / 2
+
+
+def test_three_schedulers_at_once_and_a_person_create_each_slot_once(world: World) -> None:
+    now = make_due(3 * CHUNK)
+    barrier = threading.Barrier(4)
+    created: list[int] = []
+    failures: list[BaseException] = []
+
+    def one(act: Callable[[], None]) -> None:
+        try:
+            barrier.wait()
+            act()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    def tick() -> None:
+        created.append(Ticker(1, now=lambda: now, steady_s=lambda: 0.0).turn())
+
+    def edit() -> None:
+        for i in range(0, 3 * CHUNK, CHUNK // 5):
+            schedules.pause(f"many-{i}", who="alice")
+
+    threads = [threading.Thread(target=one, args=(act,)) for act in (tick, tick, tick, edit)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    turned_off = Schedule.objects.filter(enabled=False, last_job_id=None).count()
+    assert sum(created) == Job.objects.count() == IdempotencyKey.objects.count() == 3 * CHUNK - turned_off
+    assert not Schedule.objects.filter(enabled=True, pointer__lt=now).exists()
 
 
 class CountedStatements:

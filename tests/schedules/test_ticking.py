@@ -147,6 +147,27 @@ def test_slots_beyond_the_window_are_dropped() -> None:
 
 
 @pytest.mark.django_db
+def test_an_intervals_slots_of_a_month_are_counted_without_a_walk() -> None:
+    month = 31 * 24 * HOUR
+    make(cron="", every_s=1, anchor=START, catch_up="all", catch_up_max=10, catch_up_window_s=31 * 86_400)
+    keys = tick_at(START + month)
+    on_time = 4  # three seconds, both ends included
+    assert (len(keys), keys[-1]) == (10 + on_time, "schedule:beat:2031-12-26T03:00:00Z")
+    assert dropped() == [("catch-up", 31 * 86_400 - len(keys))]
+    drop = DroppedSlots.objects.get()
+    assert (drop.first, drop.last) == (START + dt.timedelta(seconds=1), START + month - dt.timedelta(seconds=14))
+
+
+@pytest.mark.django_db
+def test_an_interval_that_ended_in_a_long_gap_is_made_up_for_up_to_its_end() -> None:
+    end = START + 20 * HOUR
+    make(cron="", every_s=1, anchor=START, catch_up="all", catch_up_max=2, ends_at=end)
+    assert [key[-10:] for key in tick_at(START + 23 * HOUR)] == ["T22:59:59Z", "T23:00:00Z"]
+    assert dropped() == [("catch-up", 20 * 3600 - 2)]
+    assert Schedule.objects.get().pointer == end
+
+
+@pytest.mark.django_db
 def test_a_rare_slot_beyond_the_window_is_not_forgotten_silently() -> None:
     make(cron="0 0 1 1 *", pointer=START, catch_up_window_s=600)
     assert tick_at(dt.datetime(2032, 2, 1, tzinfo=dt.UTC)) == []
