@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -27,7 +28,7 @@ class ScheduleForm(_ScheduleModelForm):
     class Meta:
         model = Schedule
         fields = (
-            "name", "type", "payload", "queue", "cron", "time_zone", "every_s", "starts_at", "ends_at", "enabled",
+            "name", "type", "payload", "queue", "cron", "time_zone", "every_s", "anchor", "starts_at", "ends_at", "enabled",
             "catch_up", "catch_up_window_s", "catch_up_max", "overlap", "pause_after_failures", "jitter_s",
         )  # fmt: skip
         labels = {
@@ -36,6 +37,7 @@ class ScheduleForm(_ScheduleModelForm):
             "catch_up_max": "Catch up at most",
             "jitter_s": "Jitter in seconds",
             "pause_after_failures": "Pause after failures in a row",
+            "anchor": "A slot of the interval (UTC)",
             "starts_at": "Start (UTC)",
             "ends_at": "End (UTC)",
         }
@@ -45,6 +47,9 @@ class ScheduleForm(_ScheduleModelForm):
         # A page for people who may only look has no fields at all.
         self._offer("type", [job_type.name for job_type in registry.all_types()], self.instance.type)
         self._offer("queue", ["", *conf().queues], self.instance.queue)
+
+        if "anchor" in self.fields:
+            self.fields["anchor"].required = False
 
     def _offer(self, name: str, values: list[str], present: str) -> None:
         """What is known, and what stands in the row even if it is known no longer: saving then explains."""
@@ -56,6 +61,13 @@ class ScheduleForm(_ScheduleModelForm):
     def clean_payload(self) -> Any:
         payload = self.cleaned_data["payload"]
         return {} if payload is None else payload
+
+    def clean_anchor(self) -> Any:
+        """Empty: as it is, or when the schedule was made. The page shows whole seconds, as slots are: to save what it
+        shows is no change."""
+        typed, present = self.cleaned_data["anchor"], self.instance.anchor
+        is_as_shown = isinstance(present, dt.datetime) and typed == present.replace(microsecond=0)
+        return present if typed is None or is_as_shown else typed
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -45,7 +45,7 @@ class ScheduleAdmin(Admin[Schedule]):
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("name", "enabled", "type", "payload", "queue")}),
-        ("When", {"fields": (("cron", "time_zone"), "every_s", ("starts_at", "ends_at"), "jitter_s", "shown_words",
+        ("When", {"fields": (("cron", "time_zone"), ("every_s", "anchor"), ("starts_at", "ends_at"), "jitter_s", "shown_words",
                              "shown_slots")}),
         ("Missed and overlapping slots", {"fields": (("catch_up", "catch_up_window_s", "catch_up_max"), "overlap",
                                                      "pause_after_failures")}),

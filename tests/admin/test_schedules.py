@@ -91,3 +91,20 @@ def test_an_overridden_schedule_is_marked_and_given_back(staff: Client) -> None:
 def test_a_step_of_the_clock_is_shown_for_a_day(staff: Client, age_h: int) -> None:
     ClockStep.objects.create(step_s=-120, noticed_by="one", at=dt.datetime.now(dt.UTC) - dt.timedelta(hours=age_h))
     assert ("clock step by -120.0 s" in text(staff.get(SCHEDULES))) == (age_h == 1)
+
+
+def test_an_intervals_anchor_is_typed_left_alone_or_changed(staff: Client) -> None:
+    typed = {
+        "name": "pulse", "type": "echo", "payload": "{}", "time_zone": "UTC", "every_s": "60", "enabled": "on",
+        "catch_up": "last", "catch_up_window_s": "60", "catch_up_max": "1", "overlap": "allow", "jitter_s": "0",
+        "pause_after_failures": "0", "anchor_0": "", "anchor_1": "",
+    }  # fmt: skip
+    assert staff.post(f"{SCHEDULES}add/", typed).status_code == 302
+    made = Schedule.objects.get()
+    url = f"{SCHEDULES}{made.pk}/change/"
+    shown = {"anchor_0": made.anchor.strftime("%Y-%m-%d"), "anchor_1": made.anchor.strftime("%H:%M:%S")}
+    assert staff.post(url, typed | shown).status_code == 302
+    assert (Schedule.objects.get().anchor, Schedule.objects.get().version) == (made.anchor, made.version)
+    assert staff.post(url, typed | {"anchor_0": "2026-01-01", "anchor_1": "00:00:20"}).status_code == 302
+    assert Schedule.objects.get().anchor == dt.datetime(2026, 1, 1, 0, 0, 20, tzinfo=dt.UTC)
+    assert "1900" in text(staff.post(url, typed | {"anchor_0": "0001-01-01", "anchor_1": "00:00"}))
