@@ -71,6 +71,16 @@ def count(
     )
 
 
+def waits(history: History, runs: Iterable[Sequence[str]]) -> list[float]:
+    """Seconds from acceptance to the first run, of jobs that were run: what waits is what a wiped Redis loses."""
+    accepted = {entry["id"]: entry["at"] for entry in history.of("ok") if entry["op"] == "submit"}
+    begun: dict[str, float] = {}
+    for job_id, _, _, what, at in runs:
+        if what == "begin" and job_id in accepted:
+            begun.setdefault(job_id, max(0.0, float(at) - accepted[job_id]))
+    return list(begun.values())
+
+
 def count_slots(
     names: Sequence[str], every_s: int, begin: float, end: float, lines: Iterable[Sequence[str]]
 ) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.chaos import summary
-from tests.chaos.control.count import Verdict, count, count_slots
+from tests.chaos.control.count import Verdict, count, count_slots, waits
 from tests.chaos.control.nemesis import ControlNemesis, Onlooker
 from tests.chaos.control.producer import Producer
 from tests.chaos.control.site import EVERY_S, ControlSite
@@ -43,7 +43,7 @@ def main(options: argparse.Namespace, lease_s: float) -> int:
         onlooker.stopping.set()
         onlooker.look()
         verdict = judge(site, history, onlooker.told, ended_at)
-        sys.stdout.write("\n".join(_lines(history, verdict, drained_s)) + "\n")
+        sys.stdout.write("\n".join(_lines(history, verdict, drained_s, waits(history, site.lines("runs.log")))) + "\n")
     finally:
         site.close(is_kept=options.keep)
     return 0
@@ -54,7 +54,7 @@ def judge(site: ControlSite, history: History, told: set[str], ended_at: float) 
     return count(history, site.lines("runs.log"), site.lines("effects.log"), told, slots)
 
 
-def _lines(history: History, found: Verdict, drained_s: float) -> list[str]:
+def _lines(history: History, found: Verdict, drained_s: float, waited: list[float]) -> list[str]:
     refused, unknown = len(history.of("fail")), len(history.of("info"))
     bound = 3 / found.accepted if found.accepted else 1.0
     return [
@@ -62,6 +62,8 @@ def _lines(history: History, found: Verdict, drained_s: float) -> list[str]:
         *summary.totals(history),
         f"passed over {len(history.of('passed over'))} faults that have no meaning for RQ",
         f"requests    {found.accepted} accepted, {refused} refused, {unknown} without an answer",
+        f"waiting     p50 {summary.quantile(waited, 0.5):.2f} s, p95 {summary.quantile(waited, 0.95):.2f} s from acceptance"
+        " to the first run",
         f"drain       {drained_s:.0f} s until nothing was left to run or to be told as failed",
         f"ended       {found.ended} accepted jobs were run to an end; {len(found.failed)} more were told as failed by a fault",
         f"lost        {len(found.lost)} accepted jobs were never run to an end, and nothing tells of them",
