@@ -164,6 +164,19 @@ def _leave_no_transaction() -> None:
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+            _forget_session(connection)
+
+
+def _forget_session(connection: Any) -> None:
+    """Settings, roles, temporary tables and advisory locks of PostgreSQL's session are a handler's own. One round
+    trip, and none for a thread whose handlers have not asked the database."""
+    if connection.vendor != "postgresql" or connection.connection is None:
+        return
+    try:
+        connection.connection.execute("DISCARD ALL")
+        connection.init_connection_state()
+    except Exception:  # the driver's own classes
+        connection.close()
 
 
 def _is_in_transaction(connection: Any) -> bool:

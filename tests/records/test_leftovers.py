@@ -82,3 +82,37 @@ def test_a_handlers_open_transaction_is_rolled_back_and_its_thread_is_as_new(
     assert not QueueState.objects.exists()
     job = lives.attempt(lives.submit(register(careful)))
     assert (job.status, job.error_message) == (Status.SUCCEEDED, None)
+
+
+SESSION = {
+    "a setting": ("SET search_path TO pg_catalog", "SHOW search_path"),
+    "a time zone": ("SET TIME ZONE 'Asia/Tokyo'", "SHOW TimeZone"),
+    "a role": ("SET ROLE pg_monitor", "SELECT current_user"),
+    "an advisory lock": ("SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+    "a temporary table": (
+        "CREATE TEMPORARY TABLE jobs_job (id int)",
+        "SELECT count(*) FROM jobs_job WHERE attempt < 0",
+    ),
+    "our own time limits": ("SET lock_timeout TO 0", "SHOW lock_timeout"),
+}
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's sessions have no such state")
+@pytest.mark.parametrize("what", SESSION)
+def test_what_a_handler_does_to_its_session_is_gone_before_the_next_job(register: Register, what: str) -> None:
+    change, ask = SESSION[what]
+
+    def asked() -> object:
+        with connection.cursor() as cursor:
+            cursor.execute(ask)
+            return cursor.fetchone()
+
+    def changing(job: JobContext, payload: dict[str, object]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(change)
+
+    before = asked()
+    backend = connection.connection.info.backend_pid
+    assert lives.attempt(lives.submit(register(changing))).status == Status.SUCCEEDED
+    assert asked() == before
+    assert connection.connection.info.backend_pid == backend, "a new connection each time would hide it, and cost more"
