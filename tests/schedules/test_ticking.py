@@ -366,6 +366,21 @@ def test_a_schedule_that_makes_no_sense_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_row_that_breaks_the_tick_of_many_is_found_and_put_off() -> None:
+    now = dt.datetime.now(dt.UTC)
+    long_ago = now - HOUR
+    for i in range(7):
+        Schedule.objects.create(name=f"fine-{i}", type="echo", cron="* * * * *", pointer=long_ago)
+    Schedule.objects.filter(name="fine-3").update(name="broken", recent=5)
+    assert schedules.Ticker(1, now=lambda: now).turn() == 6
+    broken = Schedule.objects.get(name="broken")
+    assert broken.pointer == long_ago
+    assert broken.due_at is not None
+    assert broken.due_at > now
+    assert schedules.Ticker(1, now=lambda: now).turn() == 0
+
+
+@pytest.mark.django_db(transaction=True)
 def test_schedulers_that_tick_at_once_create_each_slot_once() -> None:
     make(catch_up="all")
     stale = Schedule.objects.get()
