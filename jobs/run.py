@@ -7,6 +7,7 @@ JSON what came of it. Whatever the handler does, this returns an Ended.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import orjson
@@ -40,7 +41,7 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
         payload = _payload(job_type, claimed.payload)
         with slot.running(token), watch.over(token, claimed.timeout_s, slot, SoftTimeout):
             context.begin(token)
-            value = call(job_type, context, payload, slot)
+            value = _call_here(job_type, context, payload, slot)
         ended = _returned(claimed.row, context, value)
     except BaseException as error:  # SystemExit and the like end an attempt, not the worker
         ended = _raised(claimed, context, error)
@@ -58,6 +59,28 @@ def _payload(job_type: JobType, text: str) -> Any:
     except pydantic.ValidationError as error:
         fields = ", ".join("/".join(str(part) for part in item["loc"]) or "/" for item in error.errors())
         raise Permanent("invalid-payload", f"the payload does not fit the type's present code: {fields}") from None
+
+
+def _call_here(job_type: JobType, context: JobContext, payload: Any, slot: Slot) -> Any:
+    """What the handler returns. A process that it forked and that comes back from it ends here: as a second worker
+    without the first one's threads it would hold on for ever, and the handler that waits for it as well."""
+    here = os.getpid()
+    try:
+        value = call(job_type, context, payload, slot)
+    except BaseException as error:
+        if os.getpid() != here:
+            os._exit(_exit_code(error))
+        raise
+    if os.getpid() != here:
+        os._exit(0)
+    return value
+
+
+def _exit_code(error: BaseException) -> int:
+    """As the interpreter would have ended."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1
 
 
 def call(job_type: JobType, context: JobContext, payload: Any, slot: Slot) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -116,3 +118,23 @@ def test_what_a_handler_does_to_its_session_is_gone_before_the_next_job(register
     assert lives.attempt(lives.submit(register(changing))).status == Status.SUCCEEDED
     assert asked() == before
     assert connection.connection.info.backend_pid == backend, "a new connection each time would hide it, and cost more"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize(
+    ("leave", "code"),
+    [(lambda: sys.exit(3), 3), (lambda: sys.exit(), 0), (lambda: sys.exit("no"), 1), (lambda: 1 / 0, 1), (int, 0)],
+    ids=["exit 3", "exit", "exit with words", "raise", "return"],
+)
+def test_a_process_that_a_handler_forks_ends_with_its_part_of_the_handler(
+    register: Register, leave: Callable[[], object], code: int
+) -> None:
+    def forking(job: JobContext, payload: dict[str, object]) -> int:
+        child = os.fork()
+        if child == 0:
+            leave()
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    job = lives.attempt(lives.submit(register(forking)))
+    assert (job.status, job.result, job.attempt) == (Status.SUCCEEDED, code, 1)
