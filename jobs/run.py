@@ -28,6 +28,11 @@ from jobs.transitions import Claimed, Ended
 
 IDLE = 0  # libpq's PQTRANS_IDLE
 
+FORGET_SESSION = (
+    "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP"
+)
+"""What `DISCARD ALL` does, but for prepared statements, which the driver believes to be still there."""
+
 TIMEOUT = "timeout"
 """The error code of an attempt that ran too long, however it was ended."""
 
@@ -196,7 +201,7 @@ def _forget_session(connection: Any) -> None:
     if connection.vendor != "postgresql" or connection.connection is None:
         return
     try:
-        connection.connection.execute("DISCARD ALL")
+        connection.connection.execute(FORGET_SESSION, prepare=False)
         connection.init_connection_state()
     except Exception:  # the driver's own classes
         connection.close()
