@@ -125,8 +125,10 @@ def fail_somewhere(stage: Stage) -> None:
 
 
 def _stop(stage: Stage, what: str) -> None:
-    """SIGSTOP for a while. Whoever is stopped past its lease must be dead by then, whatever holds it."""
+    """SIGSTOP for a while. Whoever is stopped past its lease must be dead by then, whatever holds it. A worker that is
+    still starting has none."""
     role = stage.worker()
+    has_lease = stage.lease_of(role) is not None
     parent, horse = stage.site.processes[role].pid, stage.site.horse(role)
     pids = {"horse": [horse], "parent": [parent], "both": [parent, horse]}[what]
     lease_s = stage.site.lease_s
@@ -137,7 +139,7 @@ def _stop(stage: Stage, what: str) -> None:
     time.sleep(seconds)
     for pid, since in started.items():
         if process.is_alive(pid, since):
-            if seconds > lease_s:
+            if has_lease and seconds > lease_s:
                 stage.history.note("nemesis", "outlived", what=what, pid=pid, seconds=seconds)
             os.kill(pid, signal.SIGCONT)
 
