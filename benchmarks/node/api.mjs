@@ -1,0 +1,23 @@
+// Express in front of BullMQ: one add() a job under a jobId, one addBulk() a batch.
+import express from 'express';
+import { Queue } from 'bullmq';
+
+const queue = new Queue('bench', { connection: { host: '127.0.0.1', port: Number(process.env.REDIS_PORT) } });
+const app = express();
+app.use(express.json({ limit: '5mb' }));
+
+const options = (job) => ({ jobId: job.idempotencyKey, removeOnComplete: process.env.KEEP === '0' });
+
+app.post('/jobs', async (request, response) => {
+  const job = await queue.add(request.body.type, request.body.payload, options(request.body));
+  response.status(202).json({ id: job.id });
+});
+
+app.post('/jobs/batch', async (request, response) => {
+  const jobs = await queue.addBulk(
+    request.body.jobs.map((job) => ({ name: job.type, data: job.payload, opts: options(job) })),
+  );
+  response.status(202).json({ ids: jobs.map((job) => job.id) });
+});
+
+app.listen(Number(process.env.PORT), '127.0.0.1', () => console.log('ready'));

@@ -1,0 +1,53 @@
+"""What a measure needs of a system: an API to load, a worker to start, and a count of what is left."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from subprocess import Popen
+
+from benchmarks.services import Processes
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where jobs are posted, and the process that answers."""
+
+    process: Popen[bytes]
+    create_url: str
+    batch_url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Site(ABC):
+    """One system, set up on a broker and a database of its own."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+
+    @abstractmethod
+    def start_api(self) -> Api: ...
+
+    @abstractmethod
+    def start_worker(self, concurrency: int) -> None: ...
+
+    @abstractmethod
+    def remaining(self) -> int:
+        """Accepted jobs that are not done yet, as the data store has it."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A product with one setting. `persists` tells what the measured work leaves behind."""
+
+    product: str
+    setting: str
+    persists: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.product} ({self.setting})"
+
+    def site(self, processes: Processes) -> Site:
+        raise NotImplementedError

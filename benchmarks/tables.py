@@ -1,0 +1,89 @@
+"""The report: raw figures as JSON, and tables in Markdown between two markers of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.measures import MEASURES
+from benchmarks.peers import SYSTEMS
+from benchmarks.runner import Figure
+from benchmarks.targets import judge
+
+BEGIN, END = "<!-- figures of scripts/bench: begin -->", "<!-- figures of scripts/bench: end -->"
+
+
+@dataclass(frozen=True)
+class Report:
+    machine: Mapping[str, str]
+    settings: Mapping[str, str]
+    figures: Sequence[Figure]
+
+    def dumped(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+def loaded(text: str) -> Report:
+    stored = json.loads(text)
+    return Report(stored["machine"], stored["settings"], [Figure(**figure) for figure in stored["figures"]])
+
+
+def render(report: Report) -> str:
+    names = dict.fromkeys(figure.measure for figure in report.figures)
+    parts = [_facts(report), *(_measure(name, report.figures) for name in names), _persists(report), _targets(report)]
+    return "\n\n".join(parts)
+
+
+def write_into(page: Path, text: str) -> None:
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has lost its markers {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def _facts(report: Report) -> str:
+    facts = [*report.machine.items(), *report.settings.items()]
+    return "Measured with " + ", ".join(f"{name}: {value}" for name, value in facts) + "."
+
+
+def _measure(name: str, figures: Sequence[Figure]) -> str:
+    measure, mine = MEASURES[name], [figure for figure in figures if figure.measure == name]
+    cases, systems = dict.fromkeys(f.case for f in mine), dict.fromkeys(f.system for f in mine)
+    cells = {(figure.system, figure.case): _cell(figure) for figure in mine}
+    rows = [[system, *(cells[system, case] for case in cases)] for system in systems]
+    return f"### {measure.title} ({measure.unit})\n\n{measure.rule}\n\n{_table(['', *cases], rows)}"
+
+
+def _cell(figure: Figure) -> str:
+    """The median; with more than one round also the lowest and the highest."""
+    if figure.median is None:
+        return f"skipped: {figure.skipped}".replace("\n", " ").replace("|", "/")
+    spread = f" ({min(figure.rounds):,.0f}–{max(figure.rounds):,.0f})" if len(figure.rounds) > 1 else ""
+    return f"{figure.median:,.0f}{spread}"
+
+
+def _persists(report: Report) -> str:
+    measured = {figure.system for figure in report.figures}
+    rows = [[system.name, system.persists] for system in SYSTEMS if system.name in measured]
+    return f"### What the measured work leaves behind\n\n{_table(['', 'kept'], rows)}"
+
+
+def _targets(report: Report) -> str:
+    rows = [
+        [
+            f"{verdict.target.measure}, {verdict.target.case}",
+            "–" if verdict.ratio is None else f"{verdict.ratio:.2f} ×",
+            *(f"{figure} ×: {verdict.is_met(figure)}" for figure in (verdict.target.first, verdict.target.second)),
+        ]
+        for verdict in judge(report.figures)
+    ]
+    head = ["ours over the fastest setting of Express + BullMQ", "ratio", "first figure", "second figure"]
+    return f"### Targets\n\n{_table(head, rows)}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,78 @@
+"""The benchmark harness: its command line, its arithmetic, its tables, and one small measurement of ours."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tables
+from benchmarks.__main__ import PAGE, main
+from benchmarks.peers import SYSTEMS
+from benchmarks.runner import Figure
+from benchmarks.services import Processes
+from benchmarks.targets import judge
+from tests.support.eventually import eventually
+
+JOBS = 300
+OURS, BULLMQ = "ours (SQLite)", "bullmq (completed jobs kept)"
+
+
+def test_the_list_names_every_measure_and_system(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(text in listed for text in ("accept", "drain", *(system.name for system in SYSTEMS)))
+
+
+def test_a_dry_run_tells_the_plan_and_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    before = PAGE.read_text()
+    assert main(["--dry-run", "--quick", "--only", "drain"]) == 0
+    assert capsys.readouterr().out.startswith("1 round(s) of drain:\n")
+    assert PAGE.read_text() == before
+
+
+def test_an_unknown_measure_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "speed"])
+    assert "speed: known are accept, drain" in capsys.readouterr().err
+
+
+def test_a_target_compares_medians_with_the_fastest_setting_of_the_peer() -> None:
+    figures = [
+        Figure("drain", "concurrency 10", OURS, [900, 5000, 1000]),
+        Figure("drain", "concurrency 10", BULLMQ, [500, 500, 500]),
+        Figure("drain", "concurrency 10", "bullmq (completed jobs dropped)", [1000, 1000, 1000]),
+    ]
+    first, unmeasured = judge(figures)[:2]
+    assert first.ratio == 1.0
+    assert (first.is_met(0.6), first.is_met(1.2), unmeasured.is_met(1.0)) == ("met", "missed", "not measured")
+
+
+def test_saved_figures_give_the_same_page_and_say_what_was_skipped(tmp_path: Path) -> None:
+    figures = [
+        Figure("drain", "concurrency 10", OURS, [1000, 3000]),
+        Figure("drain", "concurrency 10", BULLMQ, skipped="no | npm"),
+    ]
+    report = tables.Report({"cores": "2"}, {"rounds": "2"}, figures)
+    page = tmp_path / "page.md"
+    page.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
+    tables.write_into(page, tables.render(tables.loaded(report.dumped())))
+    text = page.read_text()
+    assert "| ours (SQLite) | 2,000 (1,000–3,000) |" in text
+    assert "skipped: no / npm" in text
+    assert (text.startswith("above\n"), text.endswith("below\n"), "old" in text) == (True, True, False)
+
+
+def test_ours_is_drained_and_counted_to_the_last_job(tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        site = SYSTEMS[0].site(processes)
+        api = site.start_api()
+        body = json.dumps({"jobs": [{"type": "echo"}] * JOBS}).encode()
+        headers = {**api.headers, "content-type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(api.batch_url, body, headers), timeout=30).close()
+        processes.end(api.process)
+        assert site.remaining() == JOBS
+        site.start_worker(10)
+        assert eventually(lambda: site.remaining() == 0, timeout_s=40)
