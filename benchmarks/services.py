@@ -45,7 +45,7 @@ class Processes:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment},
+                env={**inherited(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,6 +83,11 @@ class Processes:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise NotMeasured(f"did not start; its output is in {self.folder}")
             time.sleep(0.05)
+
+
+def inherited() -> dict[str, str]:
+    """What a measured process sees of the caller's environment: none of its settings."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
 def free_port() -> int:

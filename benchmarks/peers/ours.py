@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.base import Api, Site, System
-from benchmarks.services import NotMeasured, Processes, free_port, listens
+from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SET_UP_TIMEOUT_S = 60
@@ -75,7 +75,7 @@ class OurSite(Site):
     def _manage(self, *arguments: str) -> str:
         done = subprocess.run(
             self._command(*arguments),
-            env={**os.environ, **self._environment},
+            env={**inherited(), **self._environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
