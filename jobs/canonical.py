@@ -23,8 +23,9 @@ def canonical(document: Any) -> bytes:
     return json.dumps(_plain(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def new_salt() -> bytes:
-    return secrets.token_bytes(SALT_BYTES)
+def new_salts(count: int) -> list[bytes]:
+    drawn = secrets.token_bytes(SALT_BYTES * count)
+    return [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
 
 
 def fingerprint(salt: bytes, type: str, payload: Any, options: dict[str, Any]) -> bytes:

@@ -27,6 +27,7 @@ from jobs.rows import Row, db_id, mirror_entry, py_id
 from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.commit")
+run_log = logging.getLogger("jobs.run")
 
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Waits between tries while the database is away, in seconds; the last one repeats."""
@@ -206,7 +207,7 @@ def _pauses() -> Iterator[float]:
 def _say(outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
     """How attempts ended, and what follows for the jobs that did not succeed."""
     ended = [(outcome.ended, outcome.row, outcome.run_s) for outcome in outcomes]
-    say_each(log, logging.INFO, [
+    say_each(run_log, logging.INFO, [
         f"job {row.id} {row.type} attempt {row.attempt} {end.end} after {run_s:.3f} s"
         + (f" ({end.error_code})" if end.error_code else "")
         for end, row, run_s in ended

@@ -15,7 +15,7 @@ from django.db import connection
 from jobs import canonical
 from jobs.envelope import JobRequest
 from jobs.models.clock import NOW, parse
-from jobs.rows import as_table, db_id, marks, py_id, table
+from jobs.rows import as_table, db_id, marks, py_id, run, table
 
 Pair = tuple[str, str]
 """(client, key)."""
@@ -69,17 +69,16 @@ def insert_keys(keys: Sequence[tuple[JobRequest, uuid.UUID]]) -> set[uuid.UUID]:
     """
     ordered = sorted(keys, key=lambda item: (item[0].client, item[0].key or ""))
     won: set[uuid.UUID] = set()
-    with connection.cursor() as cursor:
-        for start in range(0, len(ordered), CHUNK):
-            chunk = ordered[start : start + CHUNK]
-            given: list[tuple[Any, ...]] = []
-            secret = bytearray()  # JSON has no bytes: each row says where its own lie
-            for request, job_id in chunk:
-                salt = canonical.new_salt()
-                given.append((request.client, request.key, db_id(job_id), len(secret) + 1))
-                secret += salt + canonical.fingerprint(salt, request.type, request.payload, request.options)
-            cursor.execute(_insert_sql(), [bytes(secret), bytes(secret), as_table(given)])
-            won.update(py_id(row[0]) for row in cursor.fetchall())
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        given: list[tuple[Any, ...]] = []
+        secret = bytearray()  # JSON has no bytes: each row says where its own lie
+        salts = canonical.new_salts(len(chunk))
+        for (request, job_id), salt in zip(chunk, salts, strict=True):
+            given.append((request.client, request.key, db_id(job_id), len(secret) + 1))
+            secret += salt + canonical.fingerprint(salt, request.type, request.payload, request.options)
+        inserted = {raw[0] for raw in run(_insert_sql(), [bytes(secret), bytes(secret), as_table(given)])}
+        won.update(job_id for (_, job_id), values in zip(chunk, given, strict=True) if values[2] in inserted)
     return won
 
 

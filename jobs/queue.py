@@ -6,11 +6,14 @@ database. Only this module and the three loops import rq.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -150,6 +153,7 @@ def as_id(text: bytes) -> uuid.UUID | None:
 
 
 _quiet_until = 0.0
+_aside = threading.local()
 
 
 def push(rows: Sequence[Row]) -> None:
@@ -158,8 +162,27 @@ def push(rows: Sequence[Row]) -> None:
     After a failure nothing is tried for `breaker_s`, so that an outage does not slow accepting;
     housekeeping finds what was not pushed.
     """
+    pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
+    if rows and pool is not None:
+        pool.submit(_push, rows)
+    elif rows:
+        _push(rows)
+
+
+@contextlib.contextmanager
+def pushing_aside() -> Iterator[None]:
+    """What this thread pushes inside the block is told to Redis by another one, so that the next group need not
+    wait for it. The block is left when all is told."""
+    with ThreadPoolExecutor(1, "push") as _aside.pool:
+        try:
+            yield
+        finally:
+            _aside.pool = None
+
+
+def _push(rows: Sequence[Row]) -> None:
     global _quiet_until
-    if not rows or time.monotonic() < _quiet_until:
+    if time.monotonic() < _quiet_until:
         return
     try:
         failpoints.hit("push.before")

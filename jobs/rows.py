@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from jobs.documents import error_document, isotime, links
 
@@ -75,11 +75,14 @@ class Row(NamedTuple):
 
 @cache
 def columns() -> str:
-    """What SQL selects or returns for a Row. Of an expression Django does not know that it is a time: SQLite's
-    stays text, which costs nothing."""
-    if is_postgresql():
-        return ", ".join(Row._fields)
-    return ", ".join(f"{name} || ''" if name.endswith(("_at", "_after")) else name for name in Row._fields)
+    """What SQL selects or returns for a Row."""
+    return ", ".join(as_raw(name) if name.endswith(("_at", "_after")) else name for name in Row._fields)
+
+
+def as_raw(column: str) -> str:
+    """SQL of a time as it is stored. Of an expression Django does not know that it is a time, and SQLite's stays
+    text, which costs nothing."""
+    return column if is_postgresql() else f"{column} || ''"
 
 
 def mirror_entry(row: Row, progress_number: int = 0, progress: dict[str, Any] | None = None) -> tuple[str, str, bytes]:
@@ -121,11 +124,14 @@ def py_id(value: Any) -> uuid.UUID:
     return value if isinstance(value, uuid.UUID) else make_id(value)
 
 
+_UNKNOWN = uuid.SafeUUID.unknown
+
+
 def make_id(text: str) -> uuid.UUID:
     """`uuid.UUID(text)` in a third of its time, of what is certainly a UUID: each job takes several."""
     made = object.__new__(uuid.UUID)
     object.__setattr__(made, "int", int(text, 16))
-    object.__setattr__(made, "is_safe", uuid.SafeUUID.unknown)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
 
 
@@ -181,13 +187,14 @@ def run(sql: str, parameters: Sequence[Any]) -> list[Any]:
     On SQLite Django's cursor costs more than most of them, by looking for marks in the text each time. It is
     passed by, unless somebody counts queries or wraps them.
     """
-    if is_postgresql() or connection.queries_logged or connection.execute_wrappers:
-        with connection.cursor() as cursor:
+    own = connections[DEFAULT_DB_ALIAS]  # each attribute of Django's proxy is a look-up of its own
+    if is_postgresql() or own.queries_logged or own.execute_wrappers:
+        with own.cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else []
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        found: list[Any] = connection.connection.execute(_question_marks(sql), parameters).fetchall()
+    own.ensure_connection()
+    with own.wrap_database_errors:
+        found: list[Any] = own.connection.execute(_question_marks(sql), parameters).fetchall()
         return found
 
 

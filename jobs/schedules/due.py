@@ -12,7 +12,9 @@ import orjson
 from django.db import connection
 
 from jobs.models import Schedule, clock
-from jobs.rows import db_time, py_id
+from jobs.rows import as_raw, db_time, py_id
+
+_TIMES = ("starts_at", "ends_at", "pointer", "buffered_slot", "streak_since")
 
 
 class Due(NamedTuple):
@@ -73,6 +75,7 @@ def _sql() -> str:
         "payload_text": "payload",
         "recent_text": "recent",
         "anchor": "CASE WHEN cron = '' THEN anchor END",
+        **{name: as_raw(name) for name in _TIMES},
     }
     columns = ", ".join(names.get(name, name) for name in Due._fields)
     return (

@@ -21,6 +21,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from jobs import queue
 from jobs.cron import BadCron
 from jobs.models import Schedule, clock
 from jobs.rows import for_update, py_id
@@ -59,9 +60,10 @@ class Ticker:
         if not self._watch.may_tick(now):
             return 0
         created, last = 0, 0
-        while rows := due(now, after=last, most=CHUNK):
-            created += len(self._tick(rows, now))
-            last = rows[-1].pk
+        with queue.pushing_aside():
+            while rows := due(now, after=last, most=CHUNK):
+                created += len(self._tick(rows, now))
+                last = rows[-1].pk
         return created
 
     def _tick(self, schedules: Sequence[Due], now: dt.datetime) -> list[uuid.UUID]:

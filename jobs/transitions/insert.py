@@ -13,7 +13,7 @@ from django.db import connection
 
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
-from jobs.rows import Row, as_table, db_id, db_time, py_id, table
+from jobs.rows import Row, as_raw, as_table, db_id, db_time, run, table
 from jobs.transitions.events import CHUNK, insert_events
 
 
@@ -88,23 +88,22 @@ def _chunks(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
 
 def _insert(jobs: Sequence[NewJob]) -> list[Row]:
     """One statement. Only what the database decides comes back: times, in its own form."""
-    statuses = ["queued" if job.is_due else "scheduled" for job in jobs]
     given = [
         (
             db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
-            job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s, status, db_time(job.run_at), job.delay_s,
+            job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s,
+            "queued" if job.is_due else "scheduled", db_time(job.run_at), job.delay_s,
         )
-        for job, status in zip(jobs, statuses, strict=True)
+        for job in jobs
     ]  # fmt: skip
-    with connection.cursor() as cursor:
-        # The given rows take the place of a table, so that one expression can tell the three ways to be due.
-        cursor.execute(_sql(), [as_table(given)])
-        times = {py_id(raw[0]): raw[1:] for raw in cursor.fetchall()}
-    return [_row(job, status, *times[job.id]) for job, status in zip(jobs, statuses, strict=True)]
+    # The given rows take the place of a table, so that one expression can tell the three ways to be due.
+    times = {raw[0]: raw[1:] for raw in run(_sql(), [as_table(given)])}
+    return [_row(job, values[12], *times[values[0]]) for job, values in zip(jobs, given, strict=True)]
 
 
 @cache
 def _sql() -> str:
+    times = ", ".join(as_raw(name) for name in ("created_at", "queued_at", "run_after"))
     return (
         "INSERT INTO jobs_job (id, type, queue, client, source, key, payload, options, callback_url,"
         " max_attempts, failures_allowed, crashes_allowed, timeout_s, status, version, attempt, failures, crashes,"
@@ -113,7 +112,7 @@ def _sql() -> str:
         f" vmax, vmax, vcrashes, vtimeout, vstatus, 1, 0, 0, 0, false, {NOW},"
         f" CASE WHEN vstatus = 'queued' THEN {NOW} END,"
         f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END"
-        f" FROM ({table(*_COLUMNS)}) AS v RETURNING id, created_at, queued_at, run_after"
+        f" FROM ({table(*_COLUMNS)}) AS v RETURNING id, {times}"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.canonical import differing_pointers, fingerprint, new_salt
+from jobs.canonical import differing_pointers, fingerprint, new_salts
 
 SALT = b"s" * 16
 
@@ -56,7 +56,9 @@ def test_type_and_options_count_as_well() -> None:
 
 
 def test_equal_requests_under_different_keys_cannot_be_recognised() -> None:
-    assert fingerprint(new_salt(), "echo", {}, {}) != fingerprint(new_salt(), "echo", {}, {})
+    one, other = new_salts(2)
+    assert len(one) == len(other) == 16
+    assert fingerprint(one, "echo", {}, {}) != fingerprint(other, "echo", {}, {})
 
 
 def test_differences_are_told_by_pointers_and_not_by_values() -> None:
