@@ -125,10 +125,9 @@ def fail_somewhere(stage: Stage) -> None:
 
 
 def _stop(stage: Stage, what: str) -> None:
-    """SIGSTOP for a while. Whoever is stopped past its lease must be dead by then, whatever holds it. A worker that is
-    still starting has none."""
+    """SIGSTOP for a while. Whoever is stopped past its lease must be dead by then, whatever holds it. A parent whose
+    horse is gone holds none: all that it may still do with the last one is to give it back."""
     role = stage.worker()
-    has_lease = stage.lease_of(role) is not None
     parent, horse = stage.site.processes[role].pid, stage.site.horse(role)
     pids = {"horse": [horse], "parent": [parent], "both": [parent, horse]}[what]
     lease_s = stage.site.lease_s
@@ -136,10 +135,11 @@ def _stop(stage: Stage, what: str) -> None:
     started = {pid: process.started(pid) for pid in pids if pid is not None}
     for pid in started:
         os.kill(pid, signal.SIGSTOP)
+    has_horse = horse is not None and process.state(horse) not in ("", "Z", "X")
     time.sleep(seconds)
     for pid, since in started.items():
         if process.is_alive(pid, since):
-            if has_lease and seconds > lease_s:
+            if has_horse and seconds > lease_s:
                 stage.history.note("nemesis", "outlived", what=what, pid=pid, seconds=seconds)
             os.kill(pid, signal.SIGCONT)
 
