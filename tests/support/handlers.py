@@ -19,7 +19,7 @@ from jobs.models import QueueState
 SOON = Backoff(base_s=0.1, cap_s=0.2)
 
 _kept: list[bytearray] = []
-"""What `test-memory` never gives back."""
+"""What `test-memory` and `test-greedy` never give back."""
 
 
 def _append(path: str, word: object) -> None:
@@ -154,6 +154,20 @@ def memory(job: JobContext, payload: dict[str, Any]) -> int:
     """Keep memory for good; the pid tells which process."""
     _kept.append(bytearray(os.urandom(1) * (payload["megabytes"] * 2**20)))
     return os.getpid()
+
+
+@handler("test-greedy", backoff=SOON)
+def greedy(job: JobContext, payload: dict[str, Any]) -> None:
+    """Take memory without end."""
+    while True:
+        _kept.append(bytearray(b"\1") * 2**24)
+
+
+@handler("test-greedy-apart", isolate=True, backoff=SOON)
+def greedy_apart(job: JobContext, payload: dict[str, Any]) -> None:
+    """The same in a process of its own."""
+    while True:
+        _kept.append(bytearray(b"\1") * 2**24)
 
 
 @handler("test-result", backoff=SOON)
