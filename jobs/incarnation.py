@@ -69,6 +69,7 @@ class Incarnation:
     def _loop(self) -> None:
         """Renew while the horse exists and is not stopped; look for jobs past their hard limit each second."""
         next_renewal = time.monotonic() + conf().renew_s
+        limits = leases.HardLimits(self.lease_id)
         while not self._is_over.wait(min(1.0, conf().renew_s)):
             if self.child is None or process.state(self.child.pid) in ("T", "t", "Z"):
                 continue
@@ -76,7 +77,7 @@ class Incarnation:
                 if time.monotonic() >= next_renewal:
                     self._renew()
                     next_renewal = time.monotonic() + conf().renew_s
-                self.culprits.update(leases.past_hard_limit(self.lease_id))
+                self.culprits.update(limits.passed())
             except (DatabaseError, InterfaceError) as error:
                 log.warning("worker %s could not renew its lease: %s", self._worker, first_line(error))
                 connection.close()

@@ -19,7 +19,7 @@ from jobs.conf import conf
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
-from jobs.rows import Row, columns, db_id, is_postgresql, make_row
+from jobs.rows import Row, columns, db_id, fetch, is_postgresql, marks, py_id
 from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.transitions import Ended
 
@@ -126,28 +126,48 @@ def _age_s(row: Row) -> float:
     return 0.0 if started is None else max(0.0, (dt.datetime.now(dt.UTC) - started).total_seconds())
 
 
-def past_hard_limit(lease_id: uuid.UUID) -> dict[uuid.UUID, str]:
-    """Running jobs that should have been over `hard_timeout_extra_s` after their timeout.
+class HardLimits:
+    """The running attempts of a lease, timed by a clock that nobody sets, from when their parent saw them first.
 
-    Those in a process of their own have twice as long: the horse ends them by itself, and alone.
+    The database's clock would not do: set forward by an hour, it would end whatever runs.
     """
-    if is_postgresql():
-        age = f"EXTRACT(EPOCH FROM {NOW} - started_at)"
-    else:
-        age = f"(julianday({NOW}) - julianday(started_at)) * 86400.0"
-    extra_s = conf().hard_timeout_extra_s
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns()}, timeout_s, {age} - timeout_s FROM jobs_job"
-            f" WHERE lease_id = %s AND status = 'running' AND {age} > timeout_s + %s",
-            [db_id(lease_id), extra_s],
+
+    def __init__(self, lease_id: uuid.UUID) -> None:
+        self._lease_id = lease_id
+        self._since: dict[tuple[uuid.UUID, int], float] = {}
+
+    def passed(self) -> dict[uuid.UUID, str]:
+        """Jobs that should have been over `hard_timeout_extra_s` after their timeout, each with a sentence.
+
+        Those in a process of their own have twice as long: the horse ends them by itself, and alone.
+        """
+        now = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, attempt, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running'",
+                [db_id(self._lease_id)],
+            )
+            running = {(py_id(raw[0]), raw[1]): raw[2] for raw in cursor.fetchall()}
+        self._since = {attempt: self._since.get(attempt, now) for attempt in running}
+        extra_s = conf().hard_timeout_extra_s
+        late = {
+            job_id: late_s
+            for (job_id, number), timeout_s in running.items()
+            if (late_s := now - self._since[job_id, number] - timeout_s) > extra_s
+        }
+        return {
+            row.id: f"the attempt was killed {late[row.id]:.1f} s after its timeout"
+            for row in self._rows(list(late))
+            if not is_isolated(row) or late[row.id] > 2 * extra_s + FORK_S
+        }
+
+    def _rows(self, ids: Sequence[uuid.UUID]) -> list[Row]:
+        if not ids:
+            return []
+        return fetch(
+            f"SELECT {columns()} FROM jobs_job WHERE lease_id = %s AND status = 'running' AND id IN ({marks(len(ids))})",
+            [db_id(self._lease_id), *map(db_id, ids)],
         )
-        late = [(make_row(raw[:-2]), raw[-2], raw[-1]) for raw in cursor.fetchall()]
-    return {
-        row.id: f"the attempt was killed {late_s:.1f} s after its timeout of {timeout_s} s"
-        for row, timeout_s, late_s in late
-        if not is_isolated(row) or late_s > 2 * extra_s + FORK_S
-    }
 
 
 # --- verdicts -------------------------------------------------------------------------------------
