@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -100,9 +101,11 @@ def repush_lost(name: str) -> int:
 
     A list is first-in first-out by `queued_at`, give or take the delay of a push. So what is older than
     the list's head by a margin is not in it; where the list has no queued job, anything past the margin.
-    Each is stamped anew and so judged once a margin. A wrong guess only doubles a delivery.
+    Each is stamped anew and so judged once a margin. A wrong guess only doubles a delivery. A stamp of the
+    future is from before the clock was set back, and would hide its job until the clock comes round again.
     """
     margin_s = conf().lost_margin_s
+    count = _push_again(name, f"queued_at > {after()}", [margin_s])
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM jobs_job WHERE status = 'queued' AND queue = %s"
@@ -110,16 +113,20 @@ def repush_lost(name: str) -> int:
             [name],
         )
         if cursor.fetchone() is None:
-            return 0
+            return count
     head = _head(name)
     bound = f"queued_at < {after('-' + str(margin_s))}" + ("" if head is None else " AND queued_at < %s")
+    return count + _push_again(name, bound, [] if head is None else [head])
+
+
+def _push_again(name: str, bound: str, parameters: Sequence[Any]) -> int:
     count = 0
     while True:
         rows = fetch(
             f"UPDATE jobs_job SET queued_at = {NOW} WHERE status = 'queued' AND id IN (SELECT id FROM jobs_job"
             f" WHERE status = 'queued' AND queue = %s AND {bound}"
             f" ORDER BY queued_at LIMIT {CHUNK}{for_update(skip_locked=True)}) RETURNING {columns()}",
-            [name] if head is None else [name, head],
+            [name, *parameters],
         )
         if rows:
             queue.run(queue.turn_for(sorted(rows, key=lambda row: row.id)))

@@ -117,16 +117,18 @@ class Housekeeper:
             row = ("", None)
         holder = row[0]
         is_free = is_forced or holder in ("", self._identity) or self._is_gone(holder)
-        condition = "true" if is_free else f"expires_at < {NOW}"
+        # A turn that lasts longer than a turn may was taken before the clock was set back.
+        is_over = f"(expires_at < {NOW} OR expires_at > {after()})"
+        condition, bound = ("true", []) if is_free else (is_over, [TURN_EXPIRES_S])
         with connection.cursor() as cursor:
             if not is_free:
-                cursor.execute(f"SELECT 1 FROM jobs_housekeeping WHERE id = 1 AND {condition}")
+                cursor.execute(f"SELECT 1 FROM jobs_housekeeping WHERE id = 1 AND {condition}", bound)
                 if cursor.fetchone() is None:
                     return None
             cursor.execute(
                 f"UPDATE jobs_housekeeping SET holder = %s, expires_at = {after()}, beat = beat + 1"
                 f" WHERE id = 1 AND holder = %s AND {condition} RETURNING beat, epoch",
-                [self._identity, TURN_EXPIRES_S, holder],
+                [self._identity, TURN_EXPIRES_S, holder, *bound],
             )
             taken = cursor.fetchone()
         return None if taken is None else (taken[0], taken[1])

@@ -1,0 +1,132 @@
+"""Wall clocks that are wrong by an hour, and clocks that are set while everything runs.
+
+What decides is the database's clock: on SQLite that of the processes, on PostgreSQL the server's. Nothing may happen
+twice, nobody may be taken for dead, and nothing may wait for the clock to come round again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from jobs import queue, rebuild
+from jobs.models import ClockStep, Event, Housekeeping, Job, Lease, Schedule, clock
+from jobs.reconcile import Housekeeper
+from tests.chaos.clocks import WrongClock
+from tests.real.watching import all_reached, assert_lawful, budgets, echo, reached, submit
+from tests.support import postgres, sandbox
+from tests.support.eventually import eventually
+from tests.support.world import World
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="no C compiler (Debian's package gcc), which builds a clock that can be set"
+)
+
+HOUR_S = 3590
+"""Ten seconds less: what steps further forward than an hour waits a minute for somebody to set it right."""
+
+
+@pytest.fixture
+def machine(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[WrongClock]:
+    """The clock of the one machine that everything of this world runs on, the database too."""
+    found = WrongClock("machine")
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    if connection.vendor == "postgresql":
+        restart_database()
+    yield found
+    found.set(0)
+    for process in world.processes:
+        process.destroy()
+    monkeypatch.undo()
+    if connection.vendor == "postgresql":
+        restart_database()
+    assert_lawful(world)
+
+
+def restart_database() -> None:
+    """It takes over this process's environment."""
+    connection.close()
+    server = postgres.server(sandbox.folder())
+    server.stop()
+    server.start()
+
+
+def beat(name: str, every_s: int, catch_up: str) -> None:
+    now = clock.now().replace(microsecond=0)
+    Schedule.objects.create(name=name, type="echo", every_s=every_s, anchor=now, pointer=now, catch_up=catch_up)
+
+
+def slots(name: str) -> list[dt.datetime]:
+    start = f"schedule:{name}:"
+    keys = Job.objects.filter(key__startswith=start).values_list("key", flat=True)
+    return sorted(dt.datetime.fromisoformat(str(key).removeprefix(start)) for key in keys)
+
+
+def assert_nothing_twice() -> None:
+    assert max(Counter(Job.objects.filter(key__isnull=False).values_list("key", flat=True)).values(), default=1) == 1
+    starts = Counter(Event.objects.filter(event="start").values_list("job_id", flat=True))
+    assert max(starts.values(), default=1) == 1
+
+
+def steps() -> list[int]:
+    """What the scheduler noticed, in order, in seconds."""
+    return [round(one.step_s) for one in ClockStep.objects.order_by("pk")]
+
+
+def test_a_clock_that_is_set_an_hour_forward_and_back_does_nothing_twice(world: World, machine: WrongClock) -> None:
+    for policy in ("none", "last", "all"):
+        beat(policy, 60, policy)
+    beat("often", 1, "none")
+    scheduler, worker = world.scheduler(), world.worker()
+    lease_id = Lease.objects.get().id
+    eventually(lambda: len(slots("often")) >= 2, timeout_s=20)
+    running = [echo(sleepSeconds=6, effect="charge") for _ in range(3)]
+    all_reached(running, "running")
+
+    machine.set(HOUR_S)
+    eventually(lambda: len(steps()) == 1, timeout_s=10)
+    eventually(lambda: len(slots("all")) >= 59, timeout_s=10)
+    ahead = submit("test-nap", seconds=4, timeout_s=60)
+    reached(ahead, "running")
+
+    machine.set(0)
+    before = dt.datetime.now(dt.UTC)
+    eventually(lambda: len(steps()) == 2, timeout_s=10)
+    forward_s, back_s = steps()
+    assert abs(forward_s - HOUR_S) <= 5
+    assert abs(back_s + HOUR_S) <= 5
+    assert "look after its time synchronisation" in scheduler.log
+    eventually(lambda: sum(before < slot < before + dt.timedelta(minutes=1) for slot in slots("often")) >= 3)
+
+    assert len(slots("last")) in (1, 2)  # a slot of the hour is on time by chance, or made up for; and now's
+    assert len(slots("none")) <= 2
+    all_reached([*running, ahead], "succeeded")
+    eventually(lambda: not Job.objects.filter(status__in=("queued", "running")).exists(), timeout_s=20)
+    assert {budgets(job_id) for job_id in [*running, ahead]} == {(1, 0, 0)}
+    assert len(world.ledger()) == 3
+    assert_nothing_twice()
+    assert [(lease.id, lease.revoked_at) for lease in Lease.objects.all()] == [(lease_id, None)], worker.log
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("seconds", "is_free"), [(3600, True), (2, False)])
+def test_a_turn_of_housekeeping_from_before_the_clock_went_back_is_over(seconds: int, is_free: bool) -> None:
+    end = clock.now() + dt.timedelta(seconds=seconds)
+    Housekeeping.objects.update_or_create(pk=1, defaults={"holder": "elsewhere/boot/1/1", "expires_at": end})
+    assert (Housekeeper("one").turn() is not None) == is_free
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_was_queued_before_the_clock_went_back_is_found_when_its_id_is_lost() -> None:
+    job_id = echo()
+    queue.broker().flushall()
+    Job.objects.filter(pk=job_id).update(queued_at=clock.now() + dt.timedelta(hours=1))
+    assert rebuild.repush_lost("default") == 1
+    assert queue.broker().lrange("rq:queue:default", 0, -1) == [str(job_id).encode()]
+    assert rebuild.repush_lost("default") == 0
