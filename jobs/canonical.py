@@ -28,9 +28,14 @@ def new_salts(count: int) -> list[bytes]:
     return [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
 
 
-def fingerprint(salt: bytes, type: str, payload: Any, options: dict[str, Any]) -> bytes:
-    """32 bytes that are equal for equal requests under the same salt."""
-    return hashlib.sha256(salt + canonical({"type": type, "payload": payload, "options": options})).digest()
+def of_request(type: str, payload: Any, options: dict[str, Any]) -> bytes:
+    """What a fingerprint is taken of."""
+    return canonical({"type": type, "payload": payload, "options": options})
+
+
+def fingerprint(salt: bytes, request: bytes) -> bytes:
+    """32 bytes that are equal for equal requests (see `of_request`) under the same salt."""
+    return hashlib.sha256(salt + request).digest()
 
 
 def differing_pointers(first: Any, second: Any, pointer: str = "", limit: int = 20) -> list[str]:

@@ -12,9 +12,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobs.canonical import of_request
 from jobs.conf import conf
 from jobs.errors import FieldError, MalformedRequest, TooLarge
 from jobs.registry import TYPE_NAME
@@ -32,7 +34,7 @@ MAX_DELAY_S = 315_360_000  # ten years of 365 days
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobRequest:
     """One well-formed request. `payload` and `options` are as they were sent, before defaults."""
 
@@ -51,6 +53,17 @@ class JobRequest:
     @property
     def tags(self) -> list[str]:
         return list(dict.fromkeys(self.options.get("tags") or ()))
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """What its fingerprint is taken of."""
+        return of_request(self.type, self.payload, self.options)
+
+    def under(self, key: str, who: str) -> JobRequest:
+        """The same request under another key. What is known of it is kept, which `dataclasses.replace` would not."""
+        other = object.__new__(JobRequest)
+        other.__dict__.update(self.__dict__, canonical=self.canonical, key=key, who=who)
+        return other
 
 
 def parse(body: Any, *, client: str, source: str, header_key: str | None = None, who: str = "") -> JobRequest:

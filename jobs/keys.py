@@ -34,7 +34,7 @@ class Known:
     tombstone: dict[str, Any] | None = None
 
     def is_same_request(self, request: JobRequest) -> bool:
-        return self.fingerprint == canonical.fingerprint(self.salt, request.type, request.payload, request.options)
+        return self.fingerprint == canonical.fingerprint(self.salt, request.canonical)
 
 
 def known_keys(pairs: Iterable[Pair]) -> dict[Pair, Known]:
@@ -76,7 +76,7 @@ def insert_keys(keys: Sequence[tuple[JobRequest, uuid.UUID]]) -> set[uuid.UUID]:
         salts = canonical.new_salts(len(chunk))
         for (request, job_id), salt in zip(chunk, salts, strict=True):
             given.append((request.client, request.key, db_id(job_id), len(secret) + 1))
-            secret += salt + canonical.fingerprint(salt, request.type, request.payload, request.options)
+            secret += salt + canonical.fingerprint(salt, request.canonical)
         inserted = {raw[0] for raw in run(_insert_sql(), [bytes(secret), bytes(secret), as_table(given)])}
         won.update(job_id for (_, job_id), values in zip(chunk, given, strict=True) if values[2] in inserted)
     return won

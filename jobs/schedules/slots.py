@@ -81,22 +81,23 @@ def key_of(schedule: Schedule | Due, slot: dt.datetime) -> str:
 
 def request_of(schedule: Schedule, key: str) -> JobRequest:
     """The request for one job of the schedule. Raises MalformedRequest or TooLarge."""
-    return replace(_request(schedule.type, schedule.payload, schedule.queue), key=key, who=_who(schedule))
+    return _request(schedule.type, schedule.payload, schedule.queue).under(key, _who(schedule))
 
 
 def request_of_slot(schedule: Due, slot: dt.datetime) -> JobRequest:
     """The same for the job of a slot, delayed by the jitter."""
     key, run_at = key_of(schedule, slot), jittered(schedule, slot)
-    request = _known_request(schedule.type, schedule.payload_text, schedule.queue, conf())
+    bounds = conf().payload_max_bytes, conf().json_max_depth
+    request = _known_request(schedule.type, schedule.payload_text, schedule.queue, bounds)
     if run_at is None:
-        return replace(request, key=key, who=_who(schedule))
+        return request.under(key, _who(schedule))
     options = {**request.options, "runAt": isotime(run_at)}
     return replace(request, key=key, who=_who(schedule), options=options, run_at=run_at)
 
 
 @lru_cache(maxsize=4096)
-def _known_request(type_name: str, payload: str, queue: str, settings: Any) -> JobRequest:
-    """What a schedule asks for is checked once, not each time that it is due; `settings` hold the bounds."""
+def _known_request(type_name: str, payload: str, queue: str, bounds: tuple[int, int]) -> JobRequest:
+    """What a schedule asks for is checked once, not each time that it is due, as long as the bounds are the same."""
     return _request(type_name, read_document(payload), queue)
 
 

@@ -6,13 +6,13 @@ import logging
 
 import orjson
 import pydantic
-import uuid_utils.compat as uuid_utils
 
 from jobs import registry
 from jobs.conf import conf
 from jobs.envelope import JobRequest
 from jobs.errors import FieldError, InvalidPayload, JobsError, UnknownQueue
 from jobs.lifecycle import Actor
+from jobs.rows import new_id
 from jobs.transitions import NewJob
 
 log = logging.getLogger("jobs.submission")
@@ -39,7 +39,7 @@ def prepare(request: JobRequest) -> NewJob:
             log.error("the payload model of the type %s raised %s", request.type, type(error).__name__)
             raise JobsError("the payload model of this type has a defect") from error
     return NewJob(
-        id=uuid_utils.uuid7(),
+        id=new_id(),
         type=request.type,
         queue=queue_name,
         client=request.client,

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
-import uuid_utils.compat as uuid_utils
 
 from jobs import registry
 from jobs.lifecycle import FINAL, Actor
-from jobs.rows import Row
+from jobs.rows import Row, new_id
 from jobs.transitions.insert import NewJob, insert
 
 CALLBACK_TYPE = "webhook"
@@ -29,7 +28,7 @@ def insert_callbacks(rows: Sequence[Row]) -> list[Row]:
     return insert(
         [
             NewJob(
-                id=uuid_utils.uuid7(),
+                id=new_id(),
                 type=CALLBACK_TYPE,
                 queue=webhook.queue,
                 client=CALLBACK_CLIENT,

@@ -17,7 +17,7 @@ from jobs.rows import Row, as_raw, as_table, db_id, db_time, run, table
 from jobs.transitions.events import CHUNK, insert_events
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewJob:
     """What a job starts with. Due at `run_at`, or `delay_s` seconds from now, or at once."""
 

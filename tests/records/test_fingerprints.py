@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.canonical import differing_pointers, fingerprint, new_salts
+from jobs.canonical import differing_pointers, fingerprint, new_salts, of_request
 
 SALT = b"s" * 16
 
@@ -22,7 +22,7 @@ documents = st.recursive(
 
 
 def of(payload: Any) -> bytes:
-    return fingerprint(SALT, "echo", payload, {})
+    return fingerprint(SALT, of_request("echo", payload, {}))
 
 
 @given(st.dictionaries(st.text(), documents, max_size=5))
@@ -52,13 +52,22 @@ def test_what_json_tells_apart_is_told_apart(first: Any, second: Any) -> None:
 
 
 def test_type_and_options_count_as_well() -> None:
-    assert len({of({}), fingerprint(SALT, "other", {}, {}), fingerprint(SALT, "echo", {}, {"queue": "low"})}) == 3
+    assert (
+        len(
+            {
+                of({}),
+                fingerprint(SALT, of_request("other", {}, {})),
+                fingerprint(SALT, of_request("echo", {}, {"queue": "low"})),
+            }
+        )
+        == 3
+    )
 
 
 def test_equal_requests_under_different_keys_cannot_be_recognised() -> None:
     one, other = new_salts(2)
     assert len(one) == len(other) == 16
-    assert fingerprint(one, "echo", {}, {}) != fingerprint(other, "echo", {}, {})
+    assert fingerprint(one, of_request("echo", {}, {})) != fingerprint(other, of_request("echo", {}, {}))
 
 
 def test_differences_are_told_by_pointers_and_not_by_values() -> None:
