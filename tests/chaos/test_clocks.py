@@ -30,6 +30,9 @@ pytestmark = pytest.mark.skipif(
 HOUR_S = 3590
 """Ten seconds less: what steps further forward than an hour waits a minute for somebody to set it right."""
 
+SHORT = {"JOBS_LEASE_S": "4", "JOBS_RENEW_S": "1"}
+"""Instead of 15 and 3: a job of six seconds outlasts it."""
+
 
 @pytest.fixture
 def machine(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[WrongClock]:
@@ -112,6 +115,30 @@ def test_a_clock_that_is_set_an_hour_forward_and_back_does_nothing_twice(world: 
     assert len(world.ledger()) == 3
     assert_nothing_twice()
     assert [(lease.id, lease.revoked_at) for lease in Lease.objects.all()] == [(lease_id, None)], worker.log
+
+
+@pytest.mark.slow
+def test_processes_whose_clocks_are_hours_apart_do_each_slot_and_each_job_once(world: World) -> None:
+    beat("often", 10, "all")
+    clocks = {offset_s: WrongClock(f"apart{offset_s}") for offset_s in (-HOUR_S, HOUR_S)}
+    for offset_s, one in clocks.items():
+        one.set(offset_s)
+        world.scheduler(**one.environment)
+        world.worker("--name", f"apart{offset_s}", **one.environment, **SHORT)
+    world.scheduler()
+    world.worker("--name", "right", **SHORT)
+    began = clock.now()
+    ids = [echo(sleepSeconds=6, effect="charge") for _ in range(12)]
+    eventually(lambda: slots("often")[-1:] >= [began], timeout_s=20)
+    all_reached(ids, "succeeded", timeout_s=30)
+    if connection.vendor == "postgresql":  # theirs do not matter
+        assert slots("often")[-1] <= clock.now()
+    for process in world.processes:
+        process.stop()
+    assert {budgets(job_id) for job_id in ids} == {(1, 0, 0)}
+    assert len(world.ledger()) == len(ids)
+    assert_nothing_twice()
+    assert not Event.objects.filter(event__in=("expire", "retry")).exists()
 
 
 @pytest.mark.django_db(transaction=True)
