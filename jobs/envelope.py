@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from jobs.canonical import of_request
 from jobs.conf import conf
 from jobs.errors import FieldError, MalformedRequest, TooLarge
 from jobs.registry import TYPE_NAME
+from jobs.storable import check_storable, pointer_to, text_problem
 
 MEMBERS = (
     "type", "payload", "idempotencyKey", "queue", "runAt", "delaySeconds", "maxAttempts", "timeoutSeconds", "tags",
@@ -29,9 +29,7 @@ OPTIONS = MEMBERS[3:]
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
 MAX_DELAY_S = 315_360_000  # ten years of 365 days
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
     errors: list[FieldError] = []
     for name in body:
         if name not in MEMBERS:
-            pointer = "" if text_problem(str(name)) else _pointer(str(name)[:100])
+            pointer = "" if text_problem(str(name)) else pointer_to(str(name)[:100])
             errors.append(FieldError(pointer, "unknown-member", f"there is no member {_shown(name)}"))
     _check_type(body, errors)
     key = _check_key(body, header_key, errors)
@@ -107,43 +105,6 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
         delay_s=options.get("delaySeconds"),
         who=who,
     )
-
-
-def check_storable(document: Any, pointer: str, errors: list[FieldError], depth: int = 1) -> None:
-    """Append an error for each value that one of the databases could not store or would change."""
-    if len(errors) >= 20:
-        return
-    if isinstance(document, str):
-        if problem := text_problem(document):
-            errors.append(FieldError(pointer, "bad-text", problem))
-    elif isinstance(document, bool) or document is None:
-        return
-    elif isinstance(document, int):
-        if not INT64_MIN <= document <= INT64_MAX:
-            errors.append(FieldError(pointer, "out-of-bounds", "integers must fit into 64 bits"))
-    elif isinstance(document, float):
-        if not math.isfinite(document):
-            errors.append(FieldError(pointer, "not-finite", "numbers must be finite"))
-    elif isinstance(document, dict | list | tuple):
-        if depth > conf().json_max_depth:
-            errors.append(FieldError(pointer, "too-deep", f"nested deeper than {conf().json_max_depth}"))
-            return
-        items = document.items() if isinstance(document, dict) else enumerate(document)
-        for name, value in items:
-            if isinstance(document, dict) and (not isinstance(name, str) or text_problem(name)):
-                errors.append(FieldError(pointer, "bad-name", "a member's name holds text that cannot be stored"))
-                continue
-            check_storable(value, pointer + _pointer(str(name)), errors, depth + 1)
-    else:
-        errors.append(FieldError(pointer, "not-json", f"{type(document).__name__} is no JSON"))
-
-
-def text_problem(text: str) -> str | None:
-    if "\x00" in text:
-        return "text must not hold NUL"
-    if SURROGATE.search(text):
-        return "text must not hold a lone surrogate"
-    return None
 
 
 def _check_type(body: dict[str, Any], errors: list[FieldError]) -> None:
@@ -245,10 +206,6 @@ def _time(value: Any) -> dt.datetime:
     if not isinstance(value, str) or not RFC_3339.fullmatch(value):
         raise ValueError(value)
     return dt.datetime.fromisoformat(value.upper()).astimezone(dt.UTC)
-
-
-def _pointer(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def _shown(name: Any) -> str:

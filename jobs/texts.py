@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from jobs.conf import conf
-from jobs.envelope import INT64_MAX, INT64_MIN, SURROGATE, check_storable
 from jobs.errors import FieldError
+from jobs.storable import INT64_MAX, INT64_MIN, SURROGATE, check_storable
 
 ERROR_TEXT_MAX = 16_384
 """Characters kept of a message with its traceback; its end says what happened."""

@@ -21,6 +21,7 @@ from jobs.errors import FieldError, MalformedRequest
 from jobs.lifecycle import Status
 from jobs.models import Job
 from jobs.registry import TYPE_NAME
+from jobs.storable import text_problem
 
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
 
@@ -93,7 +94,7 @@ def _matching(fits: Callable[[str], Any], column: str, expected: str) -> Callabl
 
 
 def _is_tag(text: str) -> bool:
-    return 1 <= len(text) <= 64 and envelope.text_problem(text) is None
+    return 1 <= len(text) <= 64 and text_problem(text) is None
 
 
 def _created_after(jobs: Jobs, name: str, value: str) -> Jobs:
