@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 log = logging.getLogger("jobs.group")
 
@@ -26,7 +26,7 @@ LARGEST = 100
 """Requests in one group: bounds how long the first of them waits."""
 
 SQLITE_PAUSE_S = 0.001
-"""After a commit with more waiting: lets other writers of SQLite in, which otherwise wait 100 to 300 ms."""
+"""A gap after a commit with more to follow: without it other writers of SQLite wait 100 to 300 ms."""
 
 SHARED_S = 0.1
 """Seconds for which others are expected to write again, after they did."""
@@ -69,6 +69,7 @@ class Group(Generic[Item, Result]):
                 self._pid = os.getpid()
 
     def _loop(self, waiting: queue.SimpleQueue[tuple[Item, Future[Result]]]) -> None:
+        gaps = Gaps()
         while True:
             group = [waiting.get()]
             while len(group) < LARGEST:
@@ -77,8 +78,8 @@ class Group(Generic[Item, Result]):
                 except queue.Empty:
                     break
             self._run([pair for pair in group if pair[1].set_running_or_notify_cancel()])
-            if not waiting.empty() and connection.vendor == "sqlite":
-                time.sleep(SQLITE_PAUSE_S)
+            if not waiting.empty():
+                gaps.leave_one()
 
     def _run(self, group: list[tuple[Item, Future[Result]]]) -> None:
         if not group:
@@ -115,9 +116,12 @@ class Gaps:
     def leave_one(self) -> None:
         if connection.vendor != "sqlite":
             return
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA data_version")  # changes when another connection has committed
-            version = cursor.fetchone()[0]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA data_version")  # changes when another connection has committed
+                version = cursor.fetchone()[0]
+        except DatabaseError:  # the next commit says what is wrong
+            return
         if version != self._data_version:
             self._data_version, self._is_shared_until = version, time.monotonic() + SHARED_S
         if time.monotonic() < self._is_shared_until:
