@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.conf import conf
 from jobs.documents import status_document
 from jobs.lifecycle import Status
 from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
-from jobs.rows import db_id, values
+from jobs.rows import as_table, db_id, run, table
 
 CHUNK = 50
 """Rows a commit. A job brings about ten rows of other tables with it, and on SQLite a commit holds the only
@@ -126,13 +126,11 @@ def _prune_jobs(now: dt.datetime) -> int:
 
 def _leave_tombstones(tombstones: dict[uuid.UUID, str]) -> None:
     """One UPDATE for all keys: Django's bulk_update takes longer than everything else here."""
-    if not tombstones:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH v (vid, vdocument) AS ({values(('uuid', 'jsonb'), len(tombstones))})"
-            " UPDATE jobs_idempotencykey SET tombstone = v.vdocument FROM v WHERE job_id = v.vid",
-            [parameter for job_id, document in tombstones.items() for parameter in (db_id(job_id), document)],
+    if tombstones:
+        run(
+            f"WITH v AS ({table('vid uuid', 'vdocument jsonb')})"
+            " UPDATE jobs_idempotencykey SET tombstone = vdocument FROM v WHERE job_id = vid",
+            [as_table([(db_id(job_id), document) for job_id, document in tombstones.items()])],
         )
 
 

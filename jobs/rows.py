@@ -152,18 +152,12 @@ def db_time(moment: dt.datetime | None) -> Any:
     return None if moment is None else connection.ops.adapt_datetimefield_value(moment)
 
 
-def values(types: Sequence[str], count: int) -> str:
-    """`VALUES` with `count` rows of parameters, typed for PostgreSQL, which cannot guess from NULLs."""
-    marks = [f"CAST(%s AS {kind})" for kind in types] if is_postgresql() else ["%s"] * len(types)
-    row = "(" + ", ".join(marks) + ")"
-    return "VALUES " + ", ".join([row] * count)
-
-
 @cache
 def table(*columns: str) -> str:
     """`SELECT` of a table that is one parameter: `as_table(rows)`. Columns as "name type", the type PostgreSQL's.
 
-    The text does not depend on the number of rows: Django converts it, and the database parses it, once.
+    The text does not depend on the number of rows, so it is converted and parsed once. For PostgreSQL, which cannot
+    guess them from JSON, it names the types.
     """
     if is_postgresql():
         casts = [f"(value->>{i})::{kind} AS {name}" for i, (name, kind) in enumerate(c.split() for c in columns)]
