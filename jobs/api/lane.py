@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from typing import Any, cast
@@ -77,6 +78,48 @@ def _middleware() -> list[Any] | None:
     return found
 
 
+class Waiters:
+    """Requests whose rows are being committed. A group's futures are settled one after another by another thread:
+    the loop is woken once for all of them."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: deque[asyncio.Future[None]] = deque()
+        self._is_rung = False
+
+    async def done(self, future: Future[Any]) -> None:
+        """Wait until the future is done, or for WAIT_S: then the view tells the client. Does not cancel it: its rows
+        may be committed already."""
+        if future.done():
+            return
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # a ring of a loop that has ended is not answered any more
+            self._loop, self._over, self._is_rung = loop, deque(), False
+        waiter = loop.create_future()
+        timer = loop.call_later(WAIT_S, _let_go, waiter)
+        future.add_done_callback(lambda _: self._ring(loop, waiter))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    def _ring(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        self._over.append(waiter)
+        if not self._is_rung:
+            self._is_rung = True
+            loop.call_soon_threadsafe(self._let_all_go)
+
+    def _let_all_go(self) -> None:
+        self._is_rung = False  # before the look that follows: who comes after it rings
+        while self._over:
+            _let_go(self._over.popleft())
+
+
+def _let_go(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class Lane:
     def __init__(self, app: App, middleware: list[Any]) -> None:
         self.app = app
@@ -84,6 +127,7 @@ class Lane:
         self.create: View = Jobs.as_view()
         self.status: View = JobStatus.as_view()
         self.live: View = Live.as_view()
+        self.waiters = Waiters()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._view_for(scope)
@@ -129,25 +173,13 @@ class Lane:
         except NeedsThread:
             return None
         if isinstance(response, Awaited):
-            await _done(response.future)
+            await self.waiters.done(response.future)
             response = response.finish()
         response = cast(Any, response).render()
         for layer in reversed(self.middleware):
             if hasattr(layer, "process_response"):
                 response = layer.process_response(request, response)
         return cast(HttpResponse, response)
-
-
-async def _done(future: Future[Any]) -> None:
-    """Wait until the future is done, or for WAIT_S. Does not cancel it: its rows may be committed already."""
-    if future.done():
-        return
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
-    try:
-        await asyncio.wait_for(done.wait(), WAIT_S)
-    except TimeoutError:
-        pass  # the view tells the client
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:
