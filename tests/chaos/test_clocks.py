@@ -118,6 +118,17 @@ def test_a_clock_that_is_set_an_hour_forward_and_back_does_nothing_twice(world: 
 
 
 @pytest.mark.slow
+def test_what_was_started_before_the_clock_went_back_still_has_a_hard_limit(world: World, machine: WrongClock) -> None:
+    machine.set(HOUR_S)
+    world.worker(JOBS_HARD_TIMEOUT_EXTRA_S="1")
+    job_id = submit("test-stubborn", timeout_s=3)
+    reached(job_id, "running")
+    machine.set(0)
+    eventually(lambda: Event.objects.filter(job_id=job_id, error_code="timeout").exists(), timeout_s=10)
+    assert budgets(job_id)[1:] == (1, 0)
+
+
+@pytest.mark.slow
 def test_processes_whose_clocks_are_hours_apart_do_each_slot_and_each_job_once(world: World) -> None:
     beat("often", 10, "all")
     clocks = {offset_s: WrongClock(f"apart{offset_s}") for offset_s in (-HOUR_S, HOUR_S)}
