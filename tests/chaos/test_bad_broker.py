@@ -6,11 +6,13 @@ Meanwhile jobs are accepted within the budget for reaching it, statuses are read
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 
 from jobs import queue
 from jobs.models import Event, Job
@@ -60,6 +62,25 @@ def silent() -> Iterator[None]:
     restart()
 
 
+@contextlib.contextmanager
+def slow() -> Iterator[None]:
+    """Whatever is asked is answered, after a while that is within the budget."""
+    is_over = threading.Event()
+
+    def hold_up() -> None:
+        with redis.Redis.from_url(broker.url(sandbox.folder())) as connection:
+            while not is_over.is_set():
+                connection.execute_command("CLIENT", "PAUSE", str(int(BUDGET_S * 700)), "ALL")
+
+    thread = threading.Thread(target=hold_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def restart() -> None:
     """It forgets the pause; its files stay."""
     broker.stop(sandbox.folder())
@@ -93,7 +114,7 @@ class Client:
 
 @pytest.mark.parametrize(
     "fault",
-    [silent, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (read_only, without_replicas, full))],
+    [silent, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (slow, read_only, without_replicas, full))],
     ids=lambda fault: fault.__name__,
 )
 def test_a_redis_that_does_not_do_its_work_costs_one_budget_and_no_job(
