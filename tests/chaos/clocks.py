@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -17,6 +19,7 @@ def _library() -> Path:
     """Built once; in a folder that another user, PostgreSQL's, may read."""
     folder = Path(tempfile.mkdtemp(prefix="jobs-clock-", dir="/tmp"))
     folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "wrong_clock.so", SOURCE, "-ldl"], check=True)
     return folder / "wrong_clock.so"
 
