@@ -69,6 +69,7 @@ def patient_broker(timeout_s: float) -> redis.Redis:
     kwargs = dict(pool.connection_kwargs)
     kwargs.update(socket_timeout=timeout_s, socket_connect_timeout=min(timeout_s, 5), retry=Retry(NoBackoff(), 0))
     if isinstance(pool, SentinelConnectionPool):
+        kwargs.update(connection_class=pool.connection_class)
         kwargs.pop("connection_pool", None)
         return redis.Redis(
             connection_pool=SentinelConnectionPool(  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedSSLConnection
 
 from jobsite.environment import Environment
 
@@ -70,38 +71,57 @@ def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
         "SOCKET_CONNECT_TIMEOUT": budget_s,
         "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
     }
+    if redis_url or not env.redis_sentinels:
+        _check_redis("REDIS_URL", redis_url)
     if env.redis_sentinels:
-        redis_url = f"redis://{env.redis_sentinel_service}/0"
+        stated = urlsplit(redis_url or "redis://primary/0")
+        if stated.scheme == "unix":
+            raise ImproperlyConfigured("REDIS_URL beside REDIS_SENTINELS must begin with redis:// or rediss://.")
+        user, at, _ = stated.netloc.rpartition("@")
+        redis_url = stated._replace(netloc=f"{user}{at}primary").geturl()
+        # Not as the URL's host, which is small letters whatever the name is.
+        options["CONNECTION_POOL_KWARGS"]["service_name"] = env.redis_sentinel_service
+        if stated.scheme == "rediss":  # else the URL's own class is taken, which knows nothing of sentinels
+            options["CONNECTION_POOL_KWARGS"]["connection_class"] = SentinelManagedSSLConnection
         options["CLIENT_CLASS"] = "django_redis.client.SentinelClient"
         options["CONNECTION_FACTORY"] = "django_redis.pool.SentinelConnectionFactory"
-        options["SENTINELS"] = _addresses(env.redis_sentinels)
-        options["SENTINEL_KWARGS"] = {"socket_timeout": budget_s}
-    else:
-        _check_redis(redis_url)
+        options["SENTINELS"], how = _sentinels(env.redis_sentinels)
+        budget = {"socket_timeout": budget_s, "socket_connect_timeout": budget_s, "retry": Retry(NoBackoff(), 0)}
+        options["SENTINEL_KWARGS"] = {**how, **budget}
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
 
 
-def _check_redis(url: str) -> None:
-    """What redis-py would only say at the first connection, to whoever asks the API then."""
+def _check_redis(name: str, url: str) -> dict[str, Any]:
+    """redis-py's options. Raises what it would only say at the first connection, to whoever asks the API then."""
     if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-        raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+        raise ImproperlyConfigured(f"{name} must begin with redis://, rediss:// or unix://.")
     try:
         _ = urlsplit(url).port
-        options = parse_url(url)  # type: ignore[no-untyped-call]
+        options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         options.pop("connection_class", Connection)(**options)
     except (ValueError, TypeError, RedisError) as error:
         reason = str(error).rpartition("__init__() ")[2]
-        raise ImproperlyConfigured(f"REDIS_URL cannot be read: {reason}.") from None
-    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        if name in options and not Path(options[name]).is_file():
-            raise ImproperlyConfigured(f"REDIS_URL names a file that is not there: {name}={options[name]}.")
+        raise ImproperlyConfigured(f"{name} cannot be read: {reason}.") from None
+    for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if key in options and not Path(options[key]).is_file():
+            raise ImproperlyConfigured(f"{name} names a file that is not there: {key}={options[key]}.")
+    return options
 
 
-def _addresses(text: str) -> list[tuple[str, int]]:
-    pairs = [item.strip().rpartition(":") for item in text.split(",") if item.strip()]
-    if not all(host and port.isdigit() for host, _, port in pairs):
-        raise ImproperlyConfigured("REDIS_SENTINELS must be host:port,host:port,…")
-    return [(host, int(port)) for host, _, port in pairs]
+def _sentinels(text: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The addresses, and how to speak to them: what a URL with many hosts says beside them."""
+    name = "REDIS_SENTINELS"
+    url = urlsplit(text if "://" in text else f"redis://{text}")
+    if url.scheme == "unix":
+        raise ImproperlyConfigured(f"{name} must begin with redis:// or rediss://, or with a host.")
+    user, at, hosts = url.netloc.rpartition("@")
+    pairs = [item.strip().rpartition(":") for item in hosts.split(",") if item.strip()]
+    if not pairs or not all(host and port.isdigit() for host, _, port in pairs):
+        raise ImproperlyConfigured(f"{name} must be host:port,host:port,…")
+    for host, _, port in pairs:
+        options = _check_redis(name, url._replace(netloc=f"{user}{at}{host}:{port}").geturl())
+    kept = {key: value for key, value in options.items() if key not in ("host", "port", "db", "connection_class")}
+    return [(host.strip("[]"), int(port)) for host, _, port in pairs], {**kept, "ssl": url.scheme == "rediss"}
 
 
 def mail(env: Environment) -> dict[str, Any]:

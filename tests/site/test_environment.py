@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from jobsite import services
 from jobsite.environment import Environment, private_file
@@ -175,9 +177,46 @@ def test_sqlite_acknowledges_only_what_is_on_the_disk():
 
 
 def test_sentinels_are_asked_for_the_primary():
-    found = services.cache(environment(redis_sentinels="a:26379, b:26380", redis_sentinel_service="jobs"), "", 0.2)
-    assert found["LOCATION"] == "redis://jobs/0"
-    assert found["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
+    stated = environment(redis_sentinels="a:26379, b:26380", redis_sentinel_service="myPrimary")
+    found = services.cache(stated, "", 0.2)["OPTIONS"]
+    assert found["SENTINELS"] == [("a", 26379), ("b", 26380)]
+    assert found["CONNECTION_POOL_KWARGS"]["service_name"] == "myPrimary"
+    assert found["SENTINEL_KWARGS"]["ssl"] is False
+
+
+def test_sentinels_and_the_primary_have_passwords_and_tls_of_their_own(tmp_path):
+    (tmp_path / "ca.pem").touch()
+    stated = environment(
+        redis_sentinels=f"rediss://sentinel:p%40ss@a:26379,b:26380?ssl_ca_certs={tmp_path}/ca.pem",
+        redis_sentinel_service="jobs",
+    )
+    found = services.cache(stated, "rediss://jobs:secret@anywhere/3", 0.2)
+    assert found["LOCATION"] == "rediss://jobs:secret@primary/3"
+    how = found["OPTIONS"]["SENTINEL_KWARGS"]
+    assert (how["username"], how["password"], how["ssl"]) == ("sentinel", "p@ss", True)
+    assert how["ssl_ca_certs"] == f"{tmp_path}/ca.pem"
+    assert how["retry"]._retries == 0
+    assert "host" not in how
+
+
+@pytest.mark.parametrize(
+    ("sentinels", "url", "words"),
+    [
+        ("one", "", "host:port"),
+        ("redis://:secret@", "", "host:port"),
+        ("one:99999", "", "REDIS_SENTINELS"),
+        ("http://one:26379", "", "REDIS_SENTINELS"),
+        ("unix:///run/sentinel", "", "REDIS_SENTINELS"),
+        ("redis://one:26379?bogus=1", "", "bogus"),
+        ("rediss://one:26379?ssl_ca_certs=/nowhere.pem", "", "ssl_ca_certs=/nowhere.pem"),
+        ("one:26379", "unix:///run/redis", "REDIS_URL"),
+        ("one:26379", "redis://one/0?bogus=1", "REDIS_URL"),
+    ],
+)
+def test_wrong_sentinels_are_named(sentinels, url, words):
+    stated = environment(redis_sentinels=sentinels, redis_sentinel_service="jobs")
+    with pytest.raises(ImproperlyConfigured, match=re.escape(words)):
+        services.cache(stated, url, 0.2)
 
 
 def test_redis_py_options_of_the_url_are_kept(tmp_path):
