@@ -146,7 +146,8 @@ def test_a_worker_that_fails_at_two_points_loses_no_job_and_repeats_no_effect(sy
     system.world.note(f"seed {seed}: {' '.join(points)}")
     with system.armed_worker(*points) as armed:
         ids = system.some_jobs()
-        eventually(lambda: system.has_any_acted() or not armed.is_alive, timeout_s=30)
+        # Some pairs are passed in few lives only: then it is enough that the jobs end.
+        eventually(lambda: system.has_any_acted() or not armed.is_alive or system.is_over(ids), timeout_s=30)
         if dice.random() < 0.5:
             ids.append(system.submit(sleepSeconds=1))
         with system.armed_worker():
