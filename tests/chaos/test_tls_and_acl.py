@@ -17,11 +17,12 @@ import pytest
 import redis
 
 from jobs.models import Job
+from tests.chaos.certificates import OPENSSL
 from tests.support.eventually import eventually
 from tests.support.processes import ROOT, free_port
 from tests.support.world import World
 
-SERVER, OPENSSL = shutil.which("redis-server"), shutil.which("openssl")
+SERVER = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(not (SERVER and OPENSSL), reason="needs redis-server and openssl")
 
 PASSWORD = "only-for-tests"
@@ -32,28 +33,6 @@ def documented_rule() -> list[str]:
     """The rule as docs/operate.md has it, with this test's password."""
     (found,) = RULE.findall((ROOT / "docs" / "operate.md").read_text())
     return str(found).replace(">password", f">{PASSWORD}").split()
-
-
-def _openssl(*arguments: object) -> None:
-    subprocess.run([str(OPENSSL), *map(str, arguments)], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`ca`, `server` and `client` of one private CA, and `stranger`, a CA that nobody here trusts."""
-    folder = tmp_path_factory.mktemp("tls")
-    for name in ("ca", "stranger"):
-        _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2,
-                 "-subj", f"/CN={name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt")  # fmt: skip
-    names = folder / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        request = folder / f"{name}.csr"
-        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
-                 "-keyout", folder / f"{name}.key", "-out", request)  # fmt: skip
-        _openssl("x509", "-req", "-in", request, "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key",
-                 "-CAcreateserial", "-days", 2, "-extfile", names, "-out", folder / f"{name}.crt")  # fmt: skip
-    return folder
 
 
 @dataclass
