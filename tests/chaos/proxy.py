@@ -19,12 +19,12 @@ class Mode(Enum):
 class Proxy:
     """In front of `target`, a port of this machine or a unix socket, in a thread of its own."""
 
-    def __init__(self, target: int | Path) -> None:
+    def __init__(self, target: int | Path, address: str = "127.0.0.1") -> None:
         self.mode = Mode.PASS
         self.dropped = 0
-        self._target = target
+        self._target, self._address = target, address
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
             self.port = int(probe.getsockname()[1])
         self._is_serving = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._main()), name="proxy", daemon=True).start()
@@ -32,7 +32,7 @@ class Proxy:
             raise RuntimeError("the proxy did not start")
 
     async def _main(self) -> None:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", self.port) as server:
+        async with await asyncio.start_server(self._serve, self._address, self.port) as server:
             self._is_serving.set()
             await server.serve_forever()
 

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 SETTINGS = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -36,6 +35,7 @@ class PostgresServer:
         self.root = root
         self.data = root / "data"
         self.port = _free_port()
+        self.addresses = ["127.0.0.1"]
         self.user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,8 +49,23 @@ class PostgresServer:
         )
         self.start()
 
+    def open_to(self, network: str, address: str) -> None:
+        """Listen on that address as well, for whoever asks from there. Restarts it."""
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self.addresses.append(address)
+        self.stop()
+        self.start()
+
+    def close_to(self, address: str) -> None:
+        """No longer. Restarts it."""
+        self.addresses.remove(address)
+        self.stop()
+        self.start()
+
     def start(self) -> None:
-        options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
+        settings = {**SETTINGS, "listen_addresses": ",".join(self.addresses)}
+        options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         log = (self.root / "postgres.log").open("ab")
         self._process = subprocess.Popen(
             self._as_user([self._binary("postgres"), "-D", self.data, "-p", self.port, *options]),
