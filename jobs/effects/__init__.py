@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from enum import Enum
+from functools import partial
 
 from django.db import connection, transaction
 
@@ -119,14 +120,14 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
     answer: Answer | None = None
     while True:
         with slot.masked():
-            with _blocking(), transaction.atomic():
-                records.lock(attempt)
-                found = _decide(attempt, terms, answer, is_reserving=is_reserving)
+            with _blocking():
+                found = records.patiently(partial(_decide, attempt, terms, answer, is_reserving=is_reserving))
             if isinstance(found, Effect) and found.pending and is_reserving and slot.will_raise:
                 with _blocking():
                     records.record(attempt, terms.name, "not_done", error="the attempt was ended before it began")
         if isinstance(found, Effect):
             if found.pending and is_reserving:
+                attempt.begun.add(terms.name)
                 failpoints.hit("effect.after_reserve")
             return found
         if found is _Next.HOLD:
@@ -135,14 +136,18 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
         answer = terms.probe(effect_key(attempt.job_id, terms.name))
 
 
+@transaction.atomic
 def _decide(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
+    records.lock(attempt)
     row = records.read(attempt.job_id, terms.name)
     if row is not None and row.status == "done":
         records.say(attempt, terms.name, "done already, not run again")
         return _handle(attempt, terms, is_pending=False, result=row.result)
     if row is not None and row.status != "not_done":
         if row.status == "executing" and row.attempt == attempt.attempt:
-            raise RuntimeError(f"the effect {terms.name!r} is entered inside itself")
+            if terms.name in attempt.begun:
+                raise RuntimeError(f"the effect {terms.name!r} is entered inside itself")
+            return _handle(attempt, terms, is_pending=True)  # reserved a moment ago, and the commit's answer was lost
         if answer is None and terms.probe is not None:
             return _Next.ASK
         if isinstance(answer, Done):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
@@ -25,7 +25,9 @@ ENDS = {"done": "executed", "not_done": "not done", "in_doubt": "in doubt"}
 """How the worker's log calls what became of an effect."""
 
 PATIENCE_S, PAUSE_S = 8.0, 0.2
-"""How long, and after what pauses, a record is tried again; later the lease is lost anyhow."""
+"""How long, and after what pauses, a commit is tried again; later the lease is lost anyhow."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,20 @@ class Stored:
     status: str
     attempt: int
     result: Any
+
+
+def patiently(commit: Callable[[], T]) -> T:
+    """What it returns. Where it is the whole transaction an outage of the database is waited out for a while:
+    so it must be right to do it twice, since a commit may have happened though its answer was lost."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return commit()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > give_up:
+                raise
+            connection.close()
+            time.sleep(PAUSE_S)
 
 
 def lock(attempt: Attempt) -> None:
@@ -89,18 +105,10 @@ def record(
 ) -> None:
     """Write how an effect ended, under the fence. Raises LeaseLost: then housekeeping has judged it.
 
-    Where this is the whole transaction an outage of the database is waited out for a while: writing twice
-    changes nothing under the fence, and giving up would leave in doubt what is known.
+    An outage of the database is waited out: writing twice changes nothing under the fence, and giving up would
+    leave in doubt what is known.
     """
-    give_up = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return _write(attempt, name, status, result, error, settled_by, reserved_by or attempt.attempt)
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or time.monotonic() > give_up:
-                raise
-            connection.close()
-            time.sleep(PAUSE_S)
+    patiently(partial(_write, attempt, name, status, result, error, settled_by, reserved_by or attempt.attempt))
 
 
 def _write(

@@ -51,6 +51,8 @@ class Attempt:
     job_id: uuid.UUID
     attempt: int
     lease_id: uuid.UUID
+    begun: set[str] = field(default_factory=set, compare=False)
+    """Names of the effects whose block has been entered: what is reserved by this attempt and not here has not run."""
 
 
 @dataclass(slots=True)
