@@ -58,20 +58,49 @@ def is_running(data_dir: Path) -> bool:
 
 
 def pid(data_dir: Path) -> int | None:
-    """The process id of the server that answers on the socket, also while it loads its files."""
+    """The process id of the server that answers on the socket, also while it loads its files, or of one that was
+    started here and is silent: it still has those files open."""
+    return _answering(data_dir) or _silent(data_dir)
+
+
+def _answering(data_dir: Path) -> int | None:
     try:
         return int(_client(data_dir).info("server")["process_id"])
     except (redis.RedisError, OSError):
         return None
 
 
+def _silent(data_dir: Path) -> int | None:
+    try:
+        found, started_at = map(int, _note(data_dir).read_text().split())
+    except (OSError, ValueError):
+        return None
+    return found if process.is_alive(found, started_at) else None
+
+
+def _note(data_dir: Path) -> Path:
+    """Says which process was started last: its id, and when it began."""
+    return folder(data_dir) / "process"
+
+
 def start(data_dir: Path) -> bool:
-    """Start it unless it runs. True when this call started it; it answers when this returns."""
+    """Start it unless it runs. True when this call started it; it answers when this returns.
+
+    Raises BrokerError for one that is there and silent: a second one would write to the same files.
+    """
     with locked(data_dir):
-        if is_running(data_dir):
-            return False
-        _await_answer(data_dir, _spawn(data_dir))
-        return True
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while _answering(data_dir) is None:
+            silent = _silent(data_dir)
+            if silent is None:
+                _await_answer(data_dir, _spawn(data_dir))
+                return True
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"The embedded broker (process {silent}) runs, but does not answer; `manage.py broker stop` ends it."
+                )
+            time.sleep(0.05)
+        return False
 
 
 def stop(data_dir: Path) -> bool:
@@ -136,7 +165,10 @@ def _spawn(data_dir: Path) -> int:
         umask=0o077,
         check=True,
     )
-    return int(started.stdout)
+    found = int(started.stdout)
+    _note(data_dir).touch(mode=0o600)
+    _note(data_dir).write_text(f"{found} {process.started(found)}")
+    return found
 
 
 def _await_answer(data_dir: Path, started: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from jobs import process
 from jobsite import broker
 from tests.support.eventually import eventually
 from tests.support.processes import ROOT
@@ -78,6 +81,32 @@ def test_whoever_stops_it_need_not_be_who_started_it(data_dir):
         assert broker.stop(data_dir)
         assert starter.poll() is None
         starter.communicate(b"\n")
+
+
+def test_a_broker_that_is_silent_is_stopped_all_the_same(data_dir):
+    broker.start(data_dir)
+    silent = broker.pid(data_dir)
+    with redis.Redis.from_url(broker.url(data_dir)) as connection:
+        connection.execute_command("CLIENT", "PAUSE", "60000", "ALL")
+
+    assert broker.pid(data_dir) == silent
+    assert broker.stop(data_dir)
+    assert process.state(silent) in ("", "Z")
+    assert broker.start(data_dir)
+
+
+def test_a_broker_that_is_silent_gets_no_second_one_beside_it(data_dir, monkeypatch):
+    monkeypatch.setattr(broker, "START_TIMEOUT_S", 0.1)
+    broker.start(data_dir)
+    silent = broker.pid(data_dir)
+    os.kill(silent, signal.SIGSTOP)
+    try:
+        with pytest.raises(broker.BrokerError, match=f"process {silent}"):
+            broker.start(data_dir)
+    finally:
+        os.kill(silent, signal.SIGCONT)
+    assert not broker.start(data_dir)
+    assert broker.pid(data_dir) == silent
 
 
 def test_a_long_data_dir_still_gets_a_short_socket(tmp_path):
