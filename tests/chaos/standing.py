@@ -113,9 +113,6 @@ class System:
         eventually(are_under_way, timeout_s=30)
         return ids + [self.submit(value=number) for number in range(3)]
 
-    def is_over(self, ids: list[uuid.UUID]) -> bool:
-        return not Job.objects.filter(pk__in=ids, status__in=("scheduled", "queued", "running")).exists()
-
     def assert_all_ended(self, ids: list[uuid.UUID]) -> None:
         """Nothing was lost, all of it is lawful, and no effect is done that is not in the ledger."""
         found = Job.objects.filter(pk__in=ids)

@@ -141,13 +141,12 @@ def test_a_scheduler_that_fails_anywhere_misses_and_doubles_no_slot(system: Syst
 @pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 23))])
 def test_a_worker_that_fails_at_two_points_loses_no_job_and_repeats_no_effect(system: System, seed: int) -> None:
     dice = random.Random(seed)
-    names = dice.sample(POINTS["worker"] + POINTS["api"][2:], 2)
+    names = dice.sample(POINTS["worker"], 2)  # `push` is passed by who keeps house, which another process may do
     points = [f"{name}:{dice.randrange(1, 4)}:{dice.choice(failpoints.ACTIONS)}" for name in names]
     system.world.note(f"seed {seed}: {' '.join(points)}")
     with system.armed_worker(*points) as armed:
         ids = system.some_jobs()
-        # Some pairs are passed in few lives only: then it is enough that the jobs end.
-        eventually(lambda: system.has_any_acted() or not armed.is_alive or system.is_over(ids), timeout_s=30)
+        eventually(lambda: system.has_any_acted() or not armed.is_alive, timeout_s=30)
         if dice.random() < 0.5:
             ids.append(system.submit(sleepSeconds=1))
         with system.armed_worker():
