@@ -114,15 +114,17 @@ class Gaps:
         self._is_shared_until = 0.0
 
     def leave_one(self) -> None:
-        if connection.vendor != "sqlite":
-            return
+        if connection.vendor == "sqlite" and self.is_shared():
+            time.sleep(SQLITE_PAUSE_S)
+
+    def is_shared(self) -> bool:
+        """Whether another connection has written lately."""
         try:
             with connection.cursor() as cursor:
                 cursor.execute("PRAGMA data_version")  # changes when another connection has committed
                 version = cursor.fetchone()[0]
         except DatabaseError:  # the next commit says what is wrong
-            return
+            return False
         if version != self._data_version:
             self._data_version, self._is_shared_until = version, time.monotonic() + SHARED_S
-        if time.monotonic() < self._is_shared_until:
-            time.sleep(SQLITE_PAUSE_S)
+        return time.monotonic() < self._is_shared_until

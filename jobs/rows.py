@@ -144,7 +144,7 @@ def new_id() -> uuid.UUID:
 @lru_cache(maxsize=64)
 def _lease_id(text: str) -> uuid.UUID:
     """Many rows carry one lease."""
-    return uuid.UUID(text)
+    return make_id(text)
 
 
 def db_time(moment: dt.datetime | None) -> Any:

@@ -11,7 +11,7 @@ from jobs.models.clock import NOW
 from jobs.rows import Row, as_table, db_id, run, table
 
 CHUNK = 500
-"""Rows a statement: keeps the parameters below SQLite's limit of 32,766."""
+"""Jobs a statement, where their number is open: a statement of thousands would hold its locks for long."""
 
 _COLUMNS = (
     "job_id uuid", "source text", "target text", "attempt int", "who text", "run_after timestamptz", "error_code text",
