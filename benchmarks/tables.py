@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.measures import MEASURES
 from benchmarks.peers import SYSTEMS
 from benchmarks.runner import Figure
-from benchmarks.targets import judge
+from benchmarks.targets import Target, judge
 
 BEGIN, END = "<!-- figures of scripts/bench: begin -->", "<!-- figures of scripts/bench: end -->"
 
@@ -71,10 +71,15 @@ def _persists(report: Report) -> str:
     return f"### What the measured work leaves behind\n\n{_table(['', 'kept'], rows)}"
 
 
+def _compared(target: Target) -> str:
+    other = f" against its {target.peer_case}" if target.peer_case else ""
+    return f"{target.measure}, {target.case}{other}"
+
+
 def _targets(report: Report) -> str:
     rows = [
         [
-            f"{verdict.target.measure}, {verdict.target.case}",
+            _compared(verdict.target),
             "–" if verdict.ratio is None else f"{verdict.ratio:.2f} ×",
             *(f"{figure} ×: {verdict.is_met(figure)}" for figure in (verdict.target.first, verdict.target.second)),
         ]
