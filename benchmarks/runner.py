@@ -33,7 +33,13 @@ class Figure:
 
 
 def run(names: Sequence[str], systems: Sequence[System], rounds: int, *, is_quick: bool) -> list[Figure]:
-    cells = [(name, case, system) for name in names for case in MEASURES[name].cases for system in systems]
+    cells = [
+        (name, case, system)
+        for name in names
+        for case in MEASURES[name].cases
+        for system in systems
+        if system.takes_part(name, case.name)
+    ]
     figures = [Figure(name, case.name, system.name) for name, case, system in cells]
     for number in range(1, rounds + 1):
         for figure, (_, case, system) in zip(figures, cells, strict=True):

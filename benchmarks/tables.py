@@ -53,7 +53,7 @@ def _measure(name: str, figures: Sequence[Figure]) -> str:
     measure, mine = MEASURES[name], [figure for figure in figures if figure.measure == name]
     cases, systems = dict.fromkeys(f.case for f in mine), dict.fromkeys(f.system for f in mine)
     cells = {(figure.system, figure.case): _cell(figure) for figure in mine}
-    rows = [[system, *(cells[system, case] for case in cases)] for system in systems]
+    rows = [[system, *(cells.get((system, case), "") for case in cases)] for system in systems]
     return f"### {measure.title} ({measure.unit})\n\n{measure.rule}\n\n{_table(['', *cases], rows)}"
 
 

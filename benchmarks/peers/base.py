@@ -49,5 +49,9 @@ class System:
     def name(self) -> str:
         return f"{self.product} ({self.setting})"
 
+    def takes_part(self, measure: str, case: str) -> bool:
+        """Whether that figure has a meaning for it; if not, its cell stays empty."""
+        return True
+
     def site(self, processes: Processes) -> Site:
         raise NotImplementedError
