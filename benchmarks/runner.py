@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.measures import MEASURES
-from benchmarks.measures.base import Case
+from benchmarks.measures.base import Beyond, Figures
+from benchmarks.numbers import shown
 from benchmarks.peers.base import System
-from benchmarks.services import NotMeasured, Processes
+from benchmarks.services import NotMeasured
 
 logger = logging.getLogger(__name__)
 
@@ -26,38 +25,67 @@ class Figure:
     system: str
     rounds: list[float] = field(default_factory=list)
     skipped: str = ""
+    beyond: str = ""
+    """The bound that it did not keep, in words; nothing else is known of it then."""
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.skipped or self.beyond)
 
     @property
     def median(self) -> float | None:
-        return None if self.skipped or not self.rounds else statistics.median(self.rounds)
+        return None if self.is_over or not self.rounds else statistics.median(self.rounds)
+
+
+@dataclass
+class Turn:
+    """What is measured in one go: a system, and its cells in the order of the names of `what`."""
+
+    system: System
+    what: Figures
+    most_rounds: int | None
+    figures: list[Figure]
+
+    def take(self, is_quick: bool) -> None:
+        try:
+            measured = self.what.measured(self.system, is_quick)
+        except NotMeasured as error:
+            for figure in self.figures:
+                figure.skipped = str(error)
+            return
+        except Beyond as error:
+            for figure in self.figures:
+                figure.beyond = str(error)
+            return
+        for figure, value in zip(self.figures, measured, strict=True):
+            figure.rounds.append(value)
+
+    def is_due(self, number: int) -> bool:
+        is_more_wanted = self.most_rounds is None or number <= self.most_rounds
+        return is_more_wanted and not any(figure.is_over for figure in self.figures)
 
 
 def run(names: Sequence[str], systems: Sequence[System], rounds: int, *, is_quick: bool) -> list[Figure]:
-    cells = [
-        (name, case, system)
-        for name in names
-        for case in MEASURES[name].cases
-        for system in systems
-        if system.takes_part(name, case.name)
-    ]
-    figures = [Figure(name, case.name, system.name) for name, case, system in cells]
+    turns = [turn for name in names for turn in _turns(name, systems)]
     for number in range(1, rounds + 1):
-        for figure, (_, case, system) in zip(figures, cells, strict=True):
-            if not figure.skipped:
-                _measure(figure, case, system, is_quick)
-                logger.info("round %d: %s", number, _line(figure))
-    return figures
+        for turn in turns:
+            if turn.is_due(number):
+                turn.take(is_quick)
+                for figure in turn.figures:
+                    logger.info("round %d: %s", number, _line(figure))
+    return [figure for turn in turns for figure in turn.figures]
 
 
-def _measure(figure: Figure, case: Case, system: System, is_quick: bool) -> None:
-    """A fresh broker, database and processes each time, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Processes(Path(folder)) as processes:
-        try:
-            figure.rounds.append(case.run(system.site(processes), is_quick))
-        except NotMeasured as error:
-            figure.skipped = str(error)
+def _turns(name: str, systems: Sequence[System]) -> list[Turn]:
+    measure = MEASURES[name]
+    return [
+        Turn(system, what, measure.most_rounds, [Figure(name, case, system.name) for case in what.names])
+        for what in measure.cases
+        for system in systems
+        if all(system.takes_part(name, case) for case in what.names)
+    ]
 
 
 def _line(figure: Figure) -> str:
-    outcome = figure.skipped or f"{figure.rounds[-1]:,.0f}"
+    outcome = figure.skipped or figure.beyond or shown(figure.rounds[-1])
     return f"{figure.measure}, {figure.case}, {figure.system}: {outcome}"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.measures import MEASURES
+from benchmarks.numbers import shown
 from benchmarks.peers import SYSTEMS
 from benchmarks.runner import Figure
 from benchmarks.targets import Target, judge
@@ -60,9 +61,10 @@ def _measure(name: str, figures: Sequence[Figure]) -> str:
 def _cell(figure: Figure) -> str:
     """The median; with more than one round also the lowest and the highest."""
     if figure.median is None:
-        return f"skipped: {figure.skipped}".replace("\n", " ").replace("|", "/")
-    spread = f" ({min(figure.rounds):,.0f}–{max(figure.rounds):,.0f})" if len(figure.rounds) > 1 else ""
-    return f"{figure.median:,.0f}{spread}"
+        text = figure.beyond or f"skipped: {figure.skipped}"
+        return text.replace("\n", " ").replace("|", "/")
+    spread = f" ({shown(min(figure.rounds))}–{shown(max(figure.rounds))})" if len(figure.rounds) > 1 else ""
+    return f"{shown(figure.median)}{spread}"
 
 
 def _persists(report: Report) -> str:

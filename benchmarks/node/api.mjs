@@ -20,4 +20,14 @@ app.post('/jobs/batch', async (request, response) => {
   response.status(202).json({ ids: jobs.map((job) => job.id) });
 });
 
+app.get('/jobs/:id', async (request, response) => {
+  const job = await queue.getJob(request.params.id);
+  if (!job) return response.status(404).json({ error: 'not found' });
+  const { id, name, progress, attemptsMade, timestamp, processedOn, finishedOn, returnvalue, failedReason } = job;
+  const state = await job.getState();
+  return response.json({
+    id, name, state, progress, attemptsMade, timestamp, processedOn, finishedOn, returnvalue, failedReason,
+  });
+});
+
 app.listen(Number(process.env.PORT), '127.0.0.1', () => console.log('ready'));

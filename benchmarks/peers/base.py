@@ -18,6 +18,7 @@ class Api:
     create_url: str
     batch_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    status_url: str = ""  # with {id} in it
 
 
 class Site(ABC):
@@ -30,11 +31,22 @@ class Site(ABC):
     def start_api(self) -> Api: ...
 
     @abstractmethod
-    def start_worker(self, concurrency: int) -> None: ...
+    def start_worker(self, concurrency: int) -> Popen[bytes]:
+        """The process that was started; the worker is it and all its descendants."""
 
     @abstractmethod
     def remaining(self) -> int:
         """Accepted jobs that are not done yet, as the data store has it."""
+
+    # What only some measures ask for, of the systems that take part in them.
+
+    def done(self) -> int:
+        """Jobs that were done since the site was set up."""
+        raise NotImplementedError
+
+    def done_ids(self, most: int) -> list[str]:
+        """Ids of done jobs, each of which can be polled without a look into a database."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class System:
 
     def takes_part(self, measure: str, case: str) -> bool:
         """Whether that figure has a meaning for it; if not, its cell stays empty."""
-        return True
+        return measure in ("accept", "drain")
 
     def site(self, processes: Processes) -> Site:
         raise NotImplementedError

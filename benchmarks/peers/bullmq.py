@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from subprocess import Popen
+from typing import Any
 
 from benchmarks.node import command
 from benchmarks.peers.base import Api, Site, System
@@ -15,6 +17,9 @@ class BullMQ(System):
     setting: str = "completed jobs kept"
     persists: str = "job and result in Valkey; no database, up to a second lost with the broker"
     keeps_completed: bool = True
+
+    def takes_part(self, measure: str, case: str) -> bool:
+        return self.keeps_completed or measure in ("accept", "drain", "pipeline")
 
     def site(self, processes: Processes) -> Site:
         return BullMQSite(processes, keeps_completed=self.keeps_completed)
@@ -32,10 +37,19 @@ class BullMQSite(Site):
         process = self.processes.start("express", command("api.mjs"), {**self._environment, "PORT": str(port)})
         self.processes.await_ready(process, lambda: listens(port))
         jobs = f"http://127.0.0.1:{port}/jobs"
-        return Api(process, jobs, f"{jobs}/batch")
+        return Api(process, jobs, f"{jobs}/batch", status_url=f"{jobs}/{{id}}")
 
-    def start_worker(self, concurrency: int) -> None:
-        self.processes.start("worker", command("worker.mjs"), {**self._environment, "CONCURRENCY": str(concurrency)})
+    def start_worker(self, concurrency: int) -> Popen[bytes]:
+        environment = {**self._environment, "CONCURRENCY": str(concurrency)}
+        return self.processes.start("worker", command("worker.mjs"), environment)
 
     def remaining(self) -> int:
         return sum(int(self._broker.llen(f"bull:bench:{state}")) for state in ("wait", "active"))
+
+    def done(self) -> int:
+        """Every add raises the queue's counter, also where the job has an id of its own."""
+        return int(self._broker.get("bull:bench:id") or 0) - self.remaining()
+
+    def done_ids(self, most: int) -> list[str]:
+        ids: Any = self._broker.zrevrange("bull:bench:completed", 0, most - 1)
+        return [job_id.decode() for job_id in ids]
