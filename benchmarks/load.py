@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.node import command
 from benchmarks.peers.base import Api
@@ -28,21 +30,39 @@ class Answered:
 
 def post_for(api: Api, seconds: int, batch: int = 0) -> Answered:
     """Post single jobs (or batches) for so long on 32 connections."""
-    plan = {"connections": CONNECTIONS, "seconds": seconds}
-    return _run(api, plan, batch, seconds + GRACE_S)
+    return _run(api, {**_posts(api, batch), "connections": CONNECTIONS, "seconds": seconds}, seconds + GRACE_S)
 
 
 def fill(api: Api, jobs: int) -> None:
     """Post so many jobs in batches."""
-    _run(api, {"connections": FILL_CONNECTIONS, "requests": jobs // BATCH}, BATCH, 3 * GRACE_S)
+    _run(api, {**_posts(api, BATCH), "connections": FILL_CONNECTIONS, "requests": jobs // BATCH}, 3 * GRACE_S)
 
 
-def _run(api: Api, plan: dict[str, int], batch: int, timeout_s: float) -> Answered:
-    where = {"url": api.batch_url if batch else api.create_url, "headers": dict(api.headers), "batch": batch}
+def poll_for(api: Api, ids: Sequence[str], seconds: int, *, is_conditional: bool = False) -> Answered:
+    """Ask for the status of one after the other, for so long on 32 connections; conditional: each by the ETag it had."""
+    plan = {"urls": _status_urls(api, ids), "isConditional": is_conditional, "seconds": seconds}
+    return _run(api, {**plan, "connections": CONNECTIONS}, seconds + GRACE_S)
+
+
+def poll_each(api: Api, ids: Sequence[str]) -> Answered:
+    """Ask for the status of each once, on 32 connections."""
+    plan = {"urls": _status_urls(api, ids), "requests": len(ids), "connections": CONNECTIONS}
+    return _run(api, plan, 3 * GRACE_S)
+
+
+def _posts(api: Api, batch: int) -> dict[str, Any]:
+    return {"url": api.batch_url if batch else api.create_url, "batch": batch}
+
+
+def _status_urls(api: Api, ids: Sequence[str]) -> list[str]:
+    return [api.status_url.format(id=job_id) for job_id in ids]
+
+
+def _run(api: Api, plan: dict[str, Any], timeout_s: float) -> Answered:
     try:
         done = subprocess.run(
-            [*command("load.mjs"), json.dumps({**plan, **where})],
-            stdin=subprocess.DEVNULL,
+            command("load.mjs"),
+            input=json.dumps({**plan, "headers": dict(api.headers)}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

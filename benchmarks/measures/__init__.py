@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import accept, drain
+from benchmarks.measures import accept, drain, status
 from benchmarks.measures.base import Measure
 
-MEASURES: dict[str, Measure] = {"accept": accept.ACCEPT, "drain": drain.DRAIN}
+MEASURES: dict[str, Measure] = {"accept": accept.ACCEPT, "drain": drain.DRAIN, "status": status.STATUS}
