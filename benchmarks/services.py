@@ -31,6 +31,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: list[subprocess.Popen[bytes]] = []
+        self._left_behind = contextlib.ExitStack()
 
     def __enter__(self) -> Processes:
         return self
@@ -38,8 +39,13 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._running:
-            self.end(self._running[-1])
+        with self._left_behind:
+            while self._running:
+                self.end(self._running[-1])
+
+    def afterwards(self, clean_up: Callable[[], object]) -> None:
+        """Do this when everything has ended."""
+        self._left_behind.callback(clean_up)
 
     def start(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:

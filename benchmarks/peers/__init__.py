@@ -5,9 +5,18 @@ from __future__ import annotations
 from benchmarks.peers.base import System
 from benchmarks.peers.bullmq import BullMQ
 from benchmarks.peers.ours import Ours
+from benchmarks.stores import PostgresStore
 
 SYSTEMS: list[System] = [
     Ours(),
+    Ours(
+        setting="PostgreSQL",
+        persists=(
+            "job, events, idempotency key in PostgreSQL, fsync and synchronous_commit on: nothing that was accepted is lost; "
+            "status and ids in Valkey, made anew from PostgreSQL when they are lost"
+        ),
+        store=PostgresStore,
+    ),
     BullMQ(),
     BullMQ(
         setting="completed jobs dropped",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 from benchmarks.peers.base import Api, Site, System
 from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
+from benchmarks.stores import SQLiteStore, Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SET_UP_TIMEOUT_S = 60
@@ -23,22 +25,30 @@ SET_UP_TIMEOUT_S = 60
 class Ours(System):
     product: str = "ours"
     setting: str = "SQLite"
-    persists: str = "job, events, idempotency key in SQLite, synchronous=FULL; status and ids in Valkey"
+    persists: str = (
+        "job, events, idempotency key in SQLite, synchronous=FULL: nothing that was accepted is lost; "
+        "status and ids in Valkey, made anew from SQLite when they are lost"
+    )
+    store: type[Store] = SQLiteStore
+
+    def takes_part(self, measure: str, case: str) -> bool:
+        return True
 
     def site(self, processes: Processes) -> Site:
-        return OurSite(processes)
+        return OurSite(processes, self.store(processes))
 
 
 class OurSite(Site):
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, store: Store) -> None:
         super().__init__(processes)
-        port = processes.broker().connection_pool.connection_kwargs["port"]
+        self.store = store
+        self._broker = processes.broker()
+        port = self._broker.connection_pool.connection_kwargs["port"]
         self._accepted: int | None = None  # known once a worker runs: nothing is accepted from then on
-        self._database = processes.folder / "db.sqlite3"
         self._environment = {
             "ENV_FILE": os.devnull,
             "SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": f"sqlite:///{self._database}",
+            "DATABASE_URL": store.url,
             "REDIS_URL": f"redis://127.0.0.1:{port}/0",
             "ALLOWED_HOSTS": "127.0.0.1",
             "JOBS_DATA_DIR": str(processes.folder / "data"),
@@ -53,21 +63,31 @@ class OurSite(Site):
         process = self.processes.start("serve", self._command("serve", "--port", str(port)), self._environment)
         self.processes.await_ready(process, lambda: listens(port))
         jobs = f"http://127.0.0.1:{port}/api/jobs"
-        return Api(process, jobs, f"{jobs}/batch", {"authorization": f"Bearer {self._key}"})
+        return Api(process, jobs, f"{jobs}/batch", {"authorization": f"Bearer {self._key}"}, f"{jobs}/{{id}}/status")
 
-    def start_worker(self, concurrency: int) -> None:
+    def start_worker(self, concurrency: int) -> Popen[bytes]:
         self._accepted = self._count("TRUE")
-        self.processes.start("worker", self._command("rqworker", "--concurrency", str(concurrency)), self._environment)
+        command = self._command("rqworker", "--concurrency", str(concurrency))
+        return self.processes.start("worker", command, self._environment)
 
     def remaining(self) -> int:
         """By the index of finished jobs alone: a scan of the table at each look would slow what is measured."""
         accepted = self._count("TRUE") if self._accepted is None else self._accepted
         return accepted - self._count("finished_at IS NOT NULL")
 
+    def done(self) -> int:
+        return self._count("finished_at IS NOT NULL")
+
+    def done_ids(self, most: int) -> list[str]:
+        """Only those whose mirror says that they succeeded: the API believes that without asking the database."""
+        newest = f"SELECT id FROM jobs_job WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT {most}"
+        ids = [str(uuid.UUID(str(text))) for (text,) in self.store.rows(newest)]
+        mirrors: Any = self._broker.mget([f"jobs:status:{job_id}" for job_id in ids]) if ids else []
+        is_believed = [mirror and json.loads(mirror)["status"]["status"] == "succeeded" for mirror in mirrors]
+        return [job_id for job_id, believed in zip(ids, is_believed, strict=True) if believed]
+
     def _count(self, condition: str) -> int:
-        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10)) as database:
-            counted = database.execute(f"SELECT count(*) FROM jobs_job WHERE {condition}").fetchone()
-        return int(counted[0])
+        return self.store.number(f"SELECT count(*) FROM jobs_job WHERE {condition}")
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(ROOT / "manage.py"), *arguments]

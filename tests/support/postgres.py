@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -31,8 +32,9 @@ START_TIMEOUT_S = 30
 class PostgresServer:
     """One cluster in one folder. `crash` is the immediate stop: no checkpoint, connections cut."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, settings: Mapping[str, str] = SETTINGS) -> None:
         self.root = root
+        self.settings = settings
         self.data = root / "data"
         self.port = _free_port()
         self.addresses = ["127.0.0.1"]
@@ -64,7 +66,7 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        settings = {**SETTINGS, "listen_addresses": ",".join(self.addresses)}
+        settings = {**self.settings, "listen_addresses": ",".join(self.addresses)}
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         log = (self.root / "postgres.log").open("ab")
         self._process = subprocess.Popen(
@@ -128,9 +130,13 @@ class PostgresServer:
 @cache
 def server(near: Path) -> PostgresServer:
     """The server of this test run, started at first use and stopped at exit."""
-    root = Path(tempfile.mkdtemp(prefix="jobs-pg-", dir=near.parent))
+    return started_in(Path(tempfile.mkdtemp(prefix="jobs-pg-", dir=near.parent)))
+
+
+def started_in(root: Path, settings: Mapping[str, str] = SETTINGS) -> PostgresServer:
+    """A new cluster in that folder, which goes with this process."""
     root.chmod(0o755)
-    found = PostgresServer(root)
+    found = PostgresServer(root, settings)
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     atexit.register(found.stop)
     found.create()

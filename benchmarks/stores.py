@@ -1,0 +1,50 @@
+"""The database of a measured system, as its settings name it and as the bench looks into it."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from contextlib import closing
+from typing import Any
+
+import psycopg
+
+from benchmarks import postgres
+from benchmarks.services import Processes
+
+
+class Store(ABC):
+    """`url` is what Django's DATABASE_URL takes."""
+
+    url: str
+
+    @abstractmethod
+    def __init__(self, processes: Processes) -> None: ...
+
+    @abstractmethod
+    def rows(self, query: str) -> list[Any]:
+        """What the query answers, as it is committed."""
+
+    def number(self, query: str) -> int:
+        return int(self.rows(query)[0][0])
+
+
+class SQLiteStore(Store):
+    def __init__(self, processes: Processes) -> None:
+        self.path = processes.folder / "db.sqlite3"
+        self.url = f"sqlite:///{self.path}"
+
+    def rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(query).fetchall()
+
+
+class PostgresStore(Store):
+    def __init__(self, processes: Processes) -> None:
+        self.url = postgres.database(processes)
+        self._connection: psycopg.Connection | None = None
+
+    def rows(self, query: str) -> list[Any]:
+        if self._connection is None:
+            self._connection = psycopg.connect(self.url, autocommit=True)
+        return self._connection.execute(query.encode()).fetchall()
