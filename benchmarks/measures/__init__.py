@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import accept, drain, status
+from benchmarks.measures import accept, drain, latency, pipeline, status
 from benchmarks.measures.base import Measure
 
-MEASURES: dict[str, Measure] = {"accept": accept.ACCEPT, "drain": drain.DRAIN, "status": status.STATUS}
+MEASURES: dict[str, Measure] = {
+    "accept": accept.ACCEPT,
+    "drain": drain.DRAIN,
+    "status": status.STATUS,
+    "pipeline": pipeline.PIPELINE,
+    "latency": latency.LATENCY,
+}

@@ -1,0 +1,18 @@
+"""A worker that is known to run jobs."""
+
+from __future__ import annotations
+
+from subprocess import Popen
+
+from benchmarks.calls import Poster
+from benchmarks.measures.waiting import until
+from benchmarks.peers.base import Api, Site
+
+
+def start_ready_worker(site: Site, api: Api, concurrency: int) -> Popen[bytes]:
+    """Start a worker and wait until a job that does nothing is done."""
+    before = site.done()
+    process = site.start_worker(concurrency)
+    Poster(api).post(f"ready-{process.pid}", {})
+    until(site.done, lambda done: done > before, "a first job to be done")
+    return process
