@@ -31,6 +31,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: list[subprocess.Popen[bytes]] = []
+        self._logs: dict[int, Path] = {}
         self._left_behind = contextlib.ExitStack()
 
     def __enter__(self) -> Processes:
@@ -59,6 +60,7 @@ class Processes:
                 preexec_fn=_die_with_parent,
             )
         self._running.append(process)
+        self._logs[process.pid] = self.folder / f"{name}.log"
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
@@ -87,8 +89,11 @@ class Processes:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotMeasured(f"did not start; its output is in {self.folder}")
+                raise NotMeasured(f"did not start: {self._last_words(process)}")
             time.sleep(0.05)
+
+    def _last_words(self, process: subprocess.Popen[bytes]) -> str:
+        return self._logs[process.pid].read_text(errors="replace").strip()[-300:] or "it said nothing"
 
 
 def inherited() -> dict[str, str]:

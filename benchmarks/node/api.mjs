@@ -1,8 +1,9 @@
 // Express in front of BullMQ: one add() a job under a jobId, one addBulk() a batch.
 import express from 'express';
 import { Queue } from 'bullmq';
+import { backend, connection } from './backend.mjs';
 
-const queue = new Queue('bench', { connection: { host: '127.0.0.1', port: Number(process.env.REDIS_PORT) } });
+const queue = new Queue('bench', { connection }, backend);
 const app = express();
 app.use(express.json({ limit: '5mb' }));
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.peers.base import System
 from benchmarks.peers.bullmq import BullMQ
+from benchmarks.peers.bullmq_postgres import BullMQPostgres
 from benchmarks.peers.ours import Ours
 from benchmarks.stores import PostgresStore
 
@@ -21,6 +22,12 @@ SYSTEMS: list[System] = [
     BullMQ(
         setting="completed jobs dropped",
         persists="job in Valkey until it is done; no database, up to a second lost with the broker",
+        keeps_completed=False,
+    ),
+    BullMQPostgres(),
+    BullMQPostgres(
+        setting="completed jobs dropped",
+        persists="job in PostgreSQL until it is done, an event stream; fsync and synchronous_commit on",
         keeps_completed=False,
     ),
 ]

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from subprocess import Popen
 
-from benchmarks.services import Processes
+from benchmarks.services import NotMeasured, Processes
+
+OWN_SETTING = "own setting"  # the case of those whose concurrency is part of their setting
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,26 @@ class Site(ABC):
         """Ids of done jobs, each of which can be polled without a look into a database."""
         raise NotImplementedError
 
+    def started_at(self, prefix: str) -> dict[str, float]:
+        """When the jobs whose keys begin so were started, as the system records it: Unix seconds by key."""
+        raise NotImplementedError
+
+    def starts(self, key: str) -> int:
+        """How often that job was started."""
+        raise NotImplementedError
+
+
+class Enqueues(Site):
+    """A system without an HTTP API of its own: jobs are enqueued by a program in a process that ends."""
+
+    pace: int  # about so many jobs a second, by which the number of jobs is chosen
+
+    @abstractmethod
+    def enqueue(self, jobs: int) -> None: ...
+
+    def start_api(self) -> Api:
+        raise NotMeasured("has no HTTP API of its own")
+
 
 @dataclass(frozen=True)
 class System:
@@ -63,7 +85,7 @@ class System:
 
     def takes_part(self, measure: str, case: str) -> bool:
         """Whether that figure has a meaning for it; if not, its cell stays empty."""
-        return measure in ("accept", "drain")
+        return measure in ("accept", "drain") and case != OWN_SETTING
 
     def site(self, processes: Processes) -> Site:
         raise NotImplementedError

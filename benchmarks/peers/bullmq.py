@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from subprocess import Popen
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.node import command
-from benchmarks.peers.base import Api, Site, System
+from benchmarks.peers.base import OWN_SETTING, Api, Site, System
 from benchmarks.services import Processes, free_port, listens
 
 
@@ -19,18 +19,18 @@ class BullMQ(System):
     keeps_completed: bool = True
 
     def takes_part(self, measure: str, case: str) -> bool:
-        return self.keeps_completed or measure in ("accept", "drain", "pipeline")
+        return case != OWN_SETTING and (self.keeps_completed or measure in ("accept", "drain", "pipeline"))
 
     def site(self, processes: Processes) -> Site:
-        return BullMQSite(processes, keeps_completed=self.keeps_completed)
+        return ValkeySite(processes, keeps_completed=self.keeps_completed)
 
 
 class BullMQSite(Site):
-    def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
+    """Its two programs, which are the same wherever the jobs are kept."""
+
+    def __init__(self, processes: Processes, where: dict[str, str], *, keeps_completed: bool) -> None:
         super().__init__(processes)
-        self._broker = processes.broker()
-        port = self._broker.connection_pool.connection_kwargs["port"]
-        self._environment = {"REDIS_PORT": str(port), "KEEP": str(int(keeps_completed)), "NODE_ENV": "production"}
+        self._environment = {**where, "KEEP": str(int(keeps_completed)), "NODE_ENV": "production"}
 
     def start_api(self) -> Api:
         port = free_port()
@@ -43,6 +43,13 @@ class BullMQSite(Site):
         environment = {**self._environment, "CONCURRENCY": str(concurrency)}
         return self.processes.start("worker", command("worker.mjs"), environment)
 
+
+class ValkeySite(BullMQSite):
+    def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
+        self._broker = processes.broker()
+        port = self._broker.connection_pool.connection_kwargs["port"]
+        super().__init__(processes, {"REDIS_PORT": str(port)}, keeps_completed=keeps_completed)
+
     def remaining(self) -> int:
         return sum(int(self._broker.llen(f"bull:bench:{state}")) for state in ("wait", "active"))
 
@@ -53,3 +60,15 @@ class BullMQSite(Site):
     def done_ids(self, most: int) -> list[str]:
         ids: Any = self._broker.zrevrange("bull:bench:completed", 0, most - 1)
         return [job_id.decode() for job_id in ids]
+
+    def started_at(self, prefix: str) -> dict[str, float]:
+        names = [name.decode() for name in self._broker.scan_iter(f"bull:bench:{prefix}-*", count=1000)]
+        started: Any = [self._broker.hget(name, "processedOn") for name in names]
+        return {
+            name.removeprefix("bull:bench:"): int(at) / 1000
+            for name, at in zip(names, started, strict=True)
+            if at is not None
+        }
+
+    def starts(self, key: str) -> int:
+        return int(cast(Any, self._broker.hget(f"bull:bench:{key}", "ats")) or 0)

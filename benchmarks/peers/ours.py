@@ -9,11 +9,12 @@ import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from benchmarks.peers.base import Api, Site, System
+from benchmarks.peers.base import OWN_SETTING, Api, Site, System
 from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
 from benchmarks.stores import SQLiteStore, Store
 
@@ -32,7 +33,7 @@ class Ours(System):
     store: type[Store] = SQLiteStore
 
     def takes_part(self, measure: str, case: str) -> bool:
-        return True
+        return case != OWN_SETTING
 
     def site(self, processes: Processes) -> Site:
         return OurSite(processes, self.store(processes))
@@ -66,7 +67,8 @@ class OurSite(Site):
         return Api(process, jobs, f"{jobs}/batch", {"authorization": f"Bearer {self._key}"}, f"{jobs}/{{id}}/status")
 
     def start_worker(self, concurrency: int) -> Popen[bytes]:
-        self._accepted = self._count("TRUE")
+        if self._accepted is None:
+            self._accepted = self._count("TRUE")
         command = self._command("rqworker", "--concurrency", str(concurrency))
         return self.processes.start("worker", command, self._environment)
 
@@ -86,6 +88,13 @@ class OurSite(Site):
         is_believed = [mirror and json.loads(mirror)["status"]["status"] == "succeeded" for mirror in mirrors]
         return [job_id for job_id, believed in zip(ids, is_believed, strict=True) if believed]
 
+    def started_at(self, prefix: str) -> dict[str, float]:
+        started = f"SELECT key, started_at FROM jobs_job WHERE key LIKE '{prefix}%' AND started_at IS NOT NULL"
+        return {key: _unix_s(at) for key, at in self.store.rows(started)}
+
+    def starts(self, key: str) -> int:
+        return self.store.number(f"SELECT coalesce(sum(attempt), 0) FROM jobs_job WHERE key = '{key}'")
+
     def _count(self, condition: str) -> int:
         return self.store.number(f"SELECT count(*) FROM jobs_job WHERE {condition}")
 
@@ -104,3 +113,10 @@ class OurSite(Site):
         if done.returncode != 0:
             raise NotMeasured(f"`manage.py {arguments[0]}` failed: {done.stderr.strip()[-300:]}")
         return done.stdout
+
+
+def _unix_s(moment: str | datetime) -> float:
+    """Of a stored time: text in UTC on SQLite."""
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    return moment.timestamp()

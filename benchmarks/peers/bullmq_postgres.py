@@ -1,0 +1,47 @@
+"""Express in front of BullMQ with its own PostgreSQL backend: no Valkey at all."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from benchmarks.node import command
+from benchmarks.peers.base import Site, System
+from benchmarks.peers.bullmq import BullMQSite
+from benchmarks.services import NotMeasured, Processes, inherited
+from benchmarks.stores import PostgresStore
+
+SET_UP_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class BullMQPostgres(System):
+    product: str = "bullmq-postgresql"
+    setting: str = "completed jobs kept"
+    persists: str = "job, result and an event stream in PostgreSQL, fsync and synchronous_commit on: nothing that was accepted is lost"
+    keeps_completed: bool = True
+
+    def site(self, processes: Processes) -> Site:
+        return PostgresSite(processes, keeps_completed=self.keeps_completed)
+
+
+class PostgresSite(BullMQSite):
+    def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
+        self._store = PostgresStore(processes)
+        super().__init__(processes, {"DATABASE_URL": self._store.url}, keeps_completed=keeps_completed)
+        self._make_tables()
+
+    def remaining(self) -> int:
+        return self._store.number("SELECT count(*) FROM bullmq.job WHERE state IN ('waiting', 'active')")
+
+    def _make_tables(self) -> None:
+        done = subprocess.run(
+            command("migrate.mjs"),
+            env={**inherited(), **self._environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SET_UP_TIMEOUT_S,
+        )
+        if done.returncode != 0:
+            raise NotMeasured(f"its tables could not be made: {done.stderr.strip()[-300:]}")
