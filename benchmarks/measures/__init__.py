@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import accept, drain, latency, pipeline, status
+from benchmarks.measures import accept, drain, idle, latency, pipeline, recovery, status
 from benchmarks.measures.base import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -11,4 +11,6 @@ MEASURES: dict[str, Measure] = {
     "status": status.STATUS,
     "pipeline": pipeline.PIPELINE,
     "latency": latency.LATENCY,
+    "idle": idle.IDLE,
+    "recovery": recovery.RECOVERY,
 }

@@ -1,0 +1,40 @@
+"""What a worker takes that has nothing to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from benchmarks.family import family, memory_mb, processor_s
+from benchmarks.measures.base import Cases, Measure
+from benchmarks.measures.ready import start_ready_worker
+from benchmarks.peers.base import Site
+
+CONCURRENCY = 10
+SETTLE_S = 5
+SECONDS = 30
+QUICK_SECONDS = 10
+
+
+def _taken(site: Site, is_quick: bool) -> Sequence[float]:
+    seconds = QUICK_SECONDS if is_quick else SECONDS
+    api = site.start_api()
+    worker = start_ready_worker(site, api, CONCURRENCY)
+    site.processes.end(api.process)
+    time.sleep(SETTLE_S)
+    pids = family(worker.pid)
+    began, used = time.monotonic(), processor_s(pids)
+    time.sleep(seconds)
+    percent = (processor_s(pids) - used) / (time.monotonic() - began) * 100
+    return memory_mb(pids), percent
+
+
+IDLE = Measure(
+    title="An idle worker",
+    unit="MB; % of a core",
+    rule=(
+        f"Concurrency {CONCURRENCY}, {SETTLE_S} s after its first job; all processes of the worker: proportional set "
+        f"size (what several share counts once), and processor time over {SECONDS} s. No API runs."
+    ),
+    cases=(Cases(("memory", "processor"), _taken),),
+)
