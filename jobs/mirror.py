@@ -25,7 +25,13 @@ from jobs.rows import Row, columns, db_id, fetch, marks, mirror_entry
 STATUS = "jobs:status:"
 EPOCH = "jobs:epoch"
 
-LOOK = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}"
+LOOK = """
+local found = {redis.call('GET', KEYS[1])}
+for i = 2, #KEYS do
+  found[2 * i - 2], found[2 * i - 1] = redis.call('GET', KEYS[i]), redis.call('PTTL', KEYS[i])
+end
+return found
+"""
 LOOK_SHA = hashlib.sha1(LOOK.encode(), usedforsecurity=False).hexdigest()
 """A script, since making redis-py's pipeline object costs more than the round trip."""
 
@@ -50,14 +56,23 @@ class Entry:
 
 def peek(job_id: uuid.UUID) -> Entry | None:
     """The mirror's entry, in one round trip; None when there is none, or Redis is away."""
+    return peek_all([job_id])[0]
+
+
+def peek_all(ids: Sequence[uuid.UUID]) -> list[Entry | None]:
+    """The mirror's entries of many jobs, in one round trip."""
     global _quiet_until
     if time.monotonic() < _quiet_until:
-        return None
+        return [None] * len(ids)
     try:
-        raw, left_ms, epoch = _look(f"{STATUS}{job_id}")
+        epoch, *found = _look([f"{STATUS}{job_id}" for job_id in ids])
     except queue.OUTAGE:
         _quiet_until = time.monotonic() + conf().breaker_s
-        return None
+        return [None] * len(ids)
+    return [_entry(raw, left_ms, epoch) for raw, left_ms in zip(found[::2], found[1::2], strict=True)]
+
+
+def _entry(raw: bytes | None, left_ms: int, epoch: bytes | None) -> Entry | None:
     if raw is None:
         return None
     try:
@@ -72,14 +87,14 @@ def peek(job_id: uuid.UUID) -> Entry | None:
     return Entry(version, owner, status, is_succeeded or age_s <= conf().mirror_trust_s)
 
 
-def _look(key: str) -> tuple[bytes | None, int, bytes | None]:
-    """The entry, the milliseconds it has left, and the present epoch."""
+def _look(keys: Sequence[str]) -> list[Any]:
+    """The present epoch; then of each key the entry and the milliseconds it has left."""
     broker = queue.broker()
     try:
-        found: Any = broker.evalsha(LOOK_SHA, 2, key, EPOCH)
+        found: Any = broker.evalsha(LOOK_SHA, len(keys) + 1, EPOCH, *keys)
     except redis.exceptions.NoScriptError:
-        found = broker.eval(LOOK, 2, key, EPOCH)
-    return tuple(found)
+        found = broker.eval(LOOK, len(keys) + 1, EPOCH, *keys)
+    return list(found)
 
 
 def read_status(job_id: uuid.UUID) -> tuple[str, dict[str, Any]] | None:

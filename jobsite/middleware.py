@@ -23,6 +23,7 @@ class ContentSecurityPolicy(MiddlewareMixin):
     """No inline script, no inline style, nothing from elsewhere, on every page."""
 
     is_pure = True  # asks nothing of database or network, so the event loop may call it
+    is_plain = True  # treats requests with the same head alike
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
@@ -33,7 +34,7 @@ class Common(CommonMiddleware):
     """Adds a missing slash for those who look. A redirected form would arrive empty, so one that is sent to such a
     path is not found; Django itself fails on it under DEBUG."""
 
-    is_pure = True  # as Django's
+    is_pure = is_plain = True  # as Django's
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

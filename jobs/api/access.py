@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -45,18 +45,23 @@ class KeyAuthentication(BaseAuthentication):
         header: str | None = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
-        scheme, _, text = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise AuthenticationFailed("Send the key as 'Authorization: Bearer <key>'.", "bad-key")
-        if is_in_lane(request._request) and not keys.is_cached(text):
-            raise NeedsThread
-        identity = keys.identify(text)
-        if identity is None:
-            raise AuthenticationFailed("This API key is not known, revoked or expired.", "bad-key")
-        return identity, None
+        return _identify(header, may_read=not is_in_lane(request._request)), None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="jobs"'
+
+
+def _identify(header: str, *, may_read: bool) -> Identity:
+    """Whose key the header holds. Raises NeedsThread where only the database knows and `may_read` is not set."""
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise AuthenticationFailed("Send the key as 'Authorization: Bearer <key>'.", "bad-key")
+    if not may_read and not keys.is_cached(text):
+        raise NeedsThread
+    identity = keys.identify(text)
+    if identity is None:
+        raise AuthenticationFailed("This API key is not known, revoked or expired.", "bad-key")
+    return identity
 
 
 class SessionAuthentication(BaseAuthentication):
@@ -90,14 +95,21 @@ class HasScope(BasePermission):
         needed = scopes.get("GET" if method == "HEAD" else method)
         if not isinstance(request.user, Identity):
             return False  # DRF makes that a 401
-        if needed is not None and needed not in request.user.scopes:
-            raise PermissionDenied(f"This needs the scope {needed}.", "missing-scope")
+        if needed is not None:
+            _demand(request.user, needed)
         return True
+
+
+def _demand(identity: Identity, scope: str) -> None:
+    if scope not in identity.scopes:
+        raise PermissionDenied(f"This needs the scope {scope}.", "missing-scope")
 
 
 # --- rate limit -----------------------------------------------------------------------------------
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LOTS = 100
+"""A window is taken in so many lots: see ClientRate."""
 RATE = re.compile(r"(\d+)/([smhd])")
 
 _quiet_until = 0.0
@@ -113,31 +125,54 @@ class ClientRate(BaseThrottle):
     When Redis is away everybody is let through: accepting does not depend on it.
     """
 
-    LOTS = 100
-
     def allow_request(self, request: Request, view: APIView) -> bool:
-        identity = request.user
-        match = RATE.match(conf().rate_limit)
-        if match is None or not isinstance(identity, Identity) or identity.is_unlimited:
-            return True
-        limit, window_s = int(match[1]), UNITS[match[2]]
-        now = time.time()
-        self._wait_s = window_s - now % window_s
-        key = f"jobs:rate:{identity.client}:{int(now // window_s)}"
-        is_taken = _take(key, limit, window_s, lot=max(1, limit // self.LOTS))
-        if is_taken:
-            request._request.rate_key = key  # type: ignore[attr-defined]
-        return is_taken is not False
+        taken = _count(request.user)
+        self._wait_s = taken.wait_s
+        request._request.rate_key = taken.key  # type: ignore[attr-defined]
+        return taken.is_allowed
 
     def wait(self) -> float:
         return self._wait_s
 
 
-def give_back(request: HttpRequest) -> None:
-    """The request begins anew in a thread, where it is counted again."""
-    if (key := getattr(request, "rate_key", None)) is not None:
+class Taken(NamedTuple):
+    """What became of one request in its client's window."""
+
+    is_allowed: bool
+    key: str | None = None
+    """Of the window that it was taken out of."""
+    wait_s: float = 0
+
+
+def _count(identity: Any) -> Taken:
+    if not isinstance(identity, Identity) or identity.is_unlimited:
+        return Taken(True)
+    match = RATE.match(conf().rate_limit)
+    if match is None:
+        return Taken(True)
+    limit, window_s = int(match[1]), UNITS[match[2]]
+    now = time.time()
+    key = f"jobs:rate:{identity.client}:{int(now // window_s)}"
+    is_taken = _take(key, limit, window_s, lot=max(1, limit // LOTS))
+    return Taken(is_taken is not False, key if is_taken else None, window_s - now % window_s)
+
+
+def give_back(key: str | None) -> None:
+    """The request begins anew elsewhere, where it is counted again."""
+    if key is not None:
         with _lock:
             _spare[key] = _spare.get(key, 0) + 1
+
+
+def admit(authorization: str, scope: str) -> tuple[Identity, str | None]:
+    """Who asks, as the classes above find it for a view, without a request and without the database; and what to give
+    back when the view is to answer after all. That is so whenever this raises."""
+    identity = _identify(authorization, may_read=False)
+    _demand(identity, scope)
+    taken = _count(identity)
+    if not taken.is_allowed:
+        raise Throttled(taken.wait_s)
+    return identity, taken.key
 
 
 def _take(key: str, limit: int, window_s: int, lot: int) -> bool | None:

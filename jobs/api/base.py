@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, ClassVar
 
 from django.core.exceptions import SynchronousOnlyOperation
@@ -22,8 +21,8 @@ from jobs.api.access import ClientRate, HasScope, KeyAuthentication, SessionAuth
 from jobs.api.openapi import Schema
 from jobs.api.parsing import body_of, loads
 from jobs.api.rendering import JsonOnly, JsonRenderer
-from jobs.api.waiting import WAIT_S, Awaited, NeedsThread, is_in_lane
-from jobs.errors import DatabaseUnavailable, FieldError, JobNotFound, MalformedRequest
+from jobs.api.waiting import WAIT_S, Awaited, NeedsThread, is_in_lane, result_of
+from jobs.errors import FieldError, JobNotFound, MalformedRequest
 from jobs.models import Job
 
 
@@ -58,7 +57,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, NeedsThread | SynchronousOnlyOperation):  # Django's ORM refuses the event loop as well
-            give_back(self.request._request)
+            give_back(getattr(self.request._request, "rate_key", None))
             raise NeedsThread from exc
         return super().handle_exception(exc)
 
@@ -72,10 +71,7 @@ class ApiView(APIView):
 
     def _result_of(self, awaited: Awaited, timeout_s: float) -> Response:
         try:
-            return awaited.answer(awaited.future.result(timeout_s))
-        except FutureTimeout:
-            gone = DatabaseUnavailable("The database did not answer in time. Ask again, under the same key.")
-            return self.handle_exception(gone)
+            return awaited.answer(result_of(awaited.future, timeout_s))
         except Exception as error:
             return self.handle_exception(error)
 
@@ -83,19 +79,9 @@ class ApiView(APIView):
         """The request's JSON. Raises MalformedRequest, TooLarge, UnsupportedMediaType."""
         return loads(body_of(request._request, limit))
 
-    def job_id(self, text: str) -> uuid.UUID:
-        """Raises JobNotFound for what is no id: to the caller it makes no difference."""
-        try:
-            found = uuid.UUID(text)
-        except ValueError:
-            raise JobNotFound from None
-        if str(found) != text.lower():
-            raise JobNotFound
-        return found
-
     def visible_job(self, request: Request, text: str) -> Job:
         """The job, if the caller may see it. Raises JobNotFound."""
-        job = Job.objects.filter(pk=self.job_id(text)).first()
+        job = Job.objects.filter(pk=job_id(text)).first()
         if job is None or not identity_of(request).sees(job.client):
             raise JobNotFound
         return job
@@ -109,3 +95,14 @@ class ApiView(APIView):
                 errors.append(FieldError("", "repeated-parameter", f"the parameter {name} is there twice"))
         if errors:
             raise MalformedRequest("The query is malformed.", errors)
+
+
+def job_id(text: str) -> uuid.UUID:
+    """Raises JobNotFound for what is no id: to the caller it makes no difference."""
+    try:
+        found = uuid.UUID(text)
+    except ValueError:
+        raise JobNotFound from None
+    if str(found) != text.lower():
+        raise JobNotFound
+    return found

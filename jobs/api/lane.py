@@ -5,29 +5,34 @@ the group that is committed next and sends its answer when that is done; a statu
 mirror. The lane calls the very views that Django would, with the middleware that needs no I/O, so the
 answers are the same. Whatever would need the database here (a key that is not cached, a job that is not
 in the mirror) goes to the application behind, in a thread: a database that hangs never holds the loop.
+
+A request whose head was answered before (`heads.py`) is answered without Django's and DRF's objects, by what
+its view does with it; the view itself answers whatever is not plain.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 from django.utils.module_loading import import_string
 
+from jobs.api import problems, reading, submitting
+from jobs.api.access import admit, give_back
+from jobs.api.base import job_id
+from jobs.api.heads import Head, Headers, Heads, head_of
 from jobs.api.health import Live
-from jobs.api.reading import JobStatus
-from jobs.api.submitting import Jobs
-from jobs.api.waiting import WAIT_S, Awaited, NeedsThread, put_in_lane
+from jobs.api.replies import Reply
+from jobs.api.waiters import Looks, Waiters
+from jobs.api.waiting import Awaited, NeedsThread, put_in_lane, result_of
 from jobs.conf import conf
 from jobs.documents import API
+from jobs.errors import TooLarge
 
 log = logging.getLogger("jobs.api")
 
@@ -37,6 +42,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 View = Callable[..., HttpResponse]
+
+SCOPES = {"create": submitting.Jobs.scopes["POST"], "status": reading.JobStatus.scopes["GET"]}
+"""Of the views that can be done without."""
 
 PURE = frozenset(
     {
@@ -78,88 +86,78 @@ def _middleware() -> list[Any] | None:
     return found
 
 
-class Waiters:
-    """Requests whose rows are being committed. A group's futures are settled one after another by another thread:
-    the loop is woken once for all of them."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._over: deque[asyncio.Future[None]] = deque()
-        self._is_rung = False
-
-    async def done(self, future: Future[Any]) -> None:
-        """Wait until the future is done, or for WAIT_S: then the view tells the client. Does not cancel it: its rows
-        may be committed already."""
-        if future.done():
-            return
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # a ring of a loop that has ended is not answered any more
-            self._loop, self._over, self._is_rung = loop, deque(), False
-        waiter = loop.create_future()
-        timer = loop.call_later(WAIT_S, _let_go, waiter)
-        future.add_done_callback(lambda _: self._ring(loop, waiter))
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-
-    def _ring(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-        self._over.append(waiter)
-        if not self._is_rung:
-            self._is_rung = True
-            loop.call_soon_threadsafe(self._let_all_go)
-
-    def _let_all_go(self) -> None:
-        self._is_rung = False  # before the look that follows: who comes after it rings
-        while self._over:
-            _let_go(self._over.popleft())
+def _is_plain(layer: Any) -> bool:
+    """Whether it treats requests with the same head alike (`heads.py`)."""
+    made_by = type(layer)
+    return getattr(made_by, "is_plain", False) or f"{made_by.__module__}.{made_by.__qualname__}" in PURE
 
 
-def _let_go(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+class Route(NamedTuple):
+    """A view of the lane, and what was asked of it."""
+
+    view: str
+    arguments: dict[str, str]
 
 
 class Lane:
     def __init__(self, app: App, middleware: list[Any]) -> None:
         self.app = app
         self.middleware = middleware
-        self.create: View = Jobs.as_view()
-        self.status: View = JobStatus.as_view()
-        self.live: View = Live.as_view()
+        self.views: dict[str, View] = {
+            "create": submitting.Jobs.as_view(),
+            "status": reading.JobStatus.as_view(),
+            "live": Live.as_view(),
+        }
         self.waiters = Waiters()
+        self.looks = Looks()
+        self.heads = Heads()
+        self.has_plain_shell = all(_is_plain(layer) for layer in middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._view_for(scope)
-        if found is None:
+        route = _route_of(scope)
+        if route is None:
             return await self.app(scope, receive, send)
-        view, arguments = found
-        body = await _read(scope, receive) if view is self.create else b""
+        body = await _read(scope, receive) if route.view == "create" else b""
         if body is None:
             return None  # the client went away
-        response = await self._answer(scope, body, view, arguments)
+        head = head_of(scope, route.view) if self.has_plain_shell else None
+        if head is not None and (added := self.heads.added_to(head)) is not None:
+            number = problems.id_for(head.text(b"x-request-id") or "")
+            reply = await self._reply(route, head, body, number)
+            if reply is not None:
+                return await _send_reply(reply, number, added, send)
+        response = await self._answer(scope, body, route)
         if response is None:
-            if view is self.create:
+            if route.view == "create":
                 receive = _again(body, receive)
             return await self.app(scope, receive, send)
+        if head is not None:
+            self.heads.learn(head, response)
         return await _send(response, send)
 
-    def _view_for(self, scope: Scope) -> tuple[View, dict[str, str]] | None:
-        if scope["type"] != "http" or scope.get("root_path"):
+    async def _reply(self, route: Route, head: Head, body: bytes, number: str) -> Reply | None:
+        """What the view says, without the view; None when it has to answer itself. Nothing was changed then."""
+        rate_key = None
+        try:
+            identity, rate_key = admit(head.text(b"authorization") or "", SCOPES[route.view])
+            if route.view == "status":
+                entry = await self.looks.at(job_id(route.arguments["id"]))
+                if entry is not None and entry.is_fresh and identity.sees(entry.owner):
+                    return reading.status_reply(entry.status, head.text(b"if-none-match") or "")
+                raise NeedsThread
+            if len(body) > conf().payload_max_bytes:
+                raise TooLarge
+            future = submitting.begin(identity, body, head.text(b"idempotency-key"))
+        except Exception:
+            give_back(rate_key)
             return None
-        method, path = scope["method"], scope["path"]
-        if method == "GET" and path == "/health/live":
-            return self.live, {}
-        if not any(name == b"authorization" for name, _ in scope["headers"]):
-            return None  # a session, which is in the database
-        if method == "POST" and path == API:
-            return self.create, {}
-        if method == "GET" and path.startswith(API + "/") and path.endswith("/status"):
-            job_id = path[len(API) + 1 : -len("/status")]
-            return (self.status, {"id": job_id}) if job_id and "/" not in job_id else None
-        return None
+        await self.waiters.done(future)
+        try:
+            return submitting.end(result_of(future))
+        except Exception as error:
+            return problems.reply(error, number)
 
-    async def _answer(self, scope: Scope, body: bytes, view: View, arguments: dict[str, str]) -> HttpResponse | None:
+    async def _answer(self, scope: Scope, body: bytes, route: Route) -> HttpResponse | None:
         """The response; None when the application behind has to make it. Nothing was changed then."""
         try:
             request = ASGIRequest(scope, io.BytesIO(body))
@@ -169,7 +167,7 @@ class Lane:
             return None
         put_in_lane(request)
         try:
-            response = view(request, **arguments)
+            response = self.views[route.view](request, **route.arguments)
         except NeedsThread:
             return None
         if isinstance(response, Awaited):
@@ -180,6 +178,23 @@ class Lane:
             if hasattr(layer, "process_response"):
                 response = layer.process_response(request, response)
         return cast(HttpResponse, response)
+
+
+def _route_of(scope: Scope) -> Route | None:
+    if scope["type"] != "http" or scope.get("root_path"):
+        return None
+    method, path = scope["method"], scope["path"]
+    if method == "GET" and path == "/health/live":
+        return Route("live", {})
+    is_create = method == "POST" and path == API
+    if not is_create and not (method == "GET" and path.startswith(API + "/") and path.endswith("/status")):
+        return None
+    if not any(name == b"authorization" for name, _ in scope["headers"]):
+        return None  # a session, which is in the database
+    if is_create:
+        return Route("create", {})
+    text_id = path[len(API) + 1 : -len("/status")]
+    return Route("status", {"id": text_id}) if text_id and "/" not in text_id else None
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:
@@ -219,3 +234,13 @@ async def _send(response: HttpResponse, send: Send) -> None:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
+
+
+async def _send_reply(reply: Reply, number: str, added: Headers, send: Send) -> None:
+    body = reply.body
+    headers = [(b"content-length", b"%d" % len(body)), (b"x-request-id", number.encode()), *added]
+    if body:
+        headers.append((b"content-type", reply.media_type.encode()))
+    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

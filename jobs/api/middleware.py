@@ -29,6 +29,7 @@ DETAILS = {
 
 class Problems(MiddlewareMixin):
     is_pure = True  # asks nothing of database or network, so the event loop may call it
+    is_plain = True
 
     def process_request(self, request: HttpRequest) -> None:
         problems.request_id(request)

@@ -48,7 +48,7 @@ def loads(body: bytes) -> Any:
         raise _malformed("not-utf-8", f"byte {error.start} is not UTF-8") from None
     _check_depth(body)
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return _decode(text)
     except json.JSONDecodeError as error:
         raise _malformed("not-json", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError):  # integers of thousands of digits
@@ -81,6 +81,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _malformed("not-finite", f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant).decode
 
 
 def _malformed(code: str, detail: str) -> MalformedRequest:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import re
-import secrets
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from jobs.api.replies import Reply
 from jobs.errors import DatabaseUnavailable, JobsError, TooLarge
 
 log = logging.getLogger("jobs.api")
@@ -57,10 +58,13 @@ def request_id(request: HttpRequest) -> str:
     """The request's id: the caller's own, where it is harmless text, else a new one."""
     known: str | None = getattr(request, "request_id", None)
     if known is None:
-        sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        known = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
-        request.request_id = known  # type: ignore[attr-defined]
+        known = request.request_id = id_for(request.META.get("HTTP_X_REQUEST_ID", ""))  # type: ignore[attr-defined]
     return known
+
+
+def id_for(sent: str) -> str:
+    """The id of a request that came with `sent` for one. It need not be hard to guess, so no system call is made for it."""
+    return sent if sent and REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
 
 
 def document(
@@ -100,7 +104,11 @@ def plain_response(request: HttpRequest, status: int, detail: str) -> HttpRespon
 
 def handle(exc: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler: every exception of a view becomes a problem."""
-    number = request_id(context["request"]._request)
+    return reply(exc, request_id(context["request"]._request)).response()
+
+
+def reply(exc: Exception, number: str) -> Reply:
+    """The answer that an exception of a view becomes."""
     headers: dict[str, str] = {}
     if isinstance(exc, OperationalError | InterfaceError):
         log.warning("the database did not answer a request: %s", str(exc).strip().partition("\n")[0])
@@ -115,7 +123,7 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response:
         found, headers = _of_other(exc, number)
     if found["status"] == 500:
         log.error("request %s failed", number, exc_info=exc)
-    return Response(found, status=found["status"], headers=headers, content_type=MEDIA_TYPE)
+    return Reply(found["status"], found, headers, MEDIA_TYPE)
 
 
 def _of_other(exc: Exception, number: str) -> tuple[dict[str, Any], dict[str, str]]:

@@ -14,8 +14,9 @@ from rest_framework.response import Response
 
 from jobs import mirror, why
 from jobs.api.access import identity_of
-from jobs.api.base import ApiView
+from jobs.api.base import ApiView, job_id
 from jobs.api.openapi import JOB_ID, Answer, header, operation
+from jobs.api.replies import Reply
 from jobs.api.waiting import NeedsThread, is_in_lane
 from jobs.documents import error_document, isotime, status_document
 from jobs.errors import JobNotFound
@@ -48,17 +49,10 @@ class JobStatus(ApiView):
         parameters=[JOB_ID, header("If-None-Match", {"type": "string"}, "The ETag of an earlier answer.")],
     )
     def get(self, request: Request, id: str) -> Response:
-        owner, document = self._read(request, self.job_id(id))
+        owner, document = self._read(request, job_id(id))
         if not identity_of(request).sees(owner):
             raise JobNotFound
-        body = orjson.dumps(document)
-        tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-        if document["status"] not in FINAL:
-            headers["Retry-After"] = str(_pause_s(document))
-        if _is_known(request.META.get("HTTP_IF_NONE_MATCH", ""), tag):
-            return Response(None, status=304, headers=headers)
-        return Response(body, headers=headers)
+        return status_reply(document, request.META.get("HTTP_IF_NONE_MATCH", "")).response()
 
     def _read(self, request: Request, job_id: uuid.UUID) -> tuple[str, dict[str, Any]]:
         if is_in_lane(request._request):
@@ -70,6 +64,15 @@ class JobStatus(ApiView):
         if found is None:
             raise JobNotFound
         return found
+
+
+def status_reply(document: dict[str, Any], if_none_match: str) -> Reply:
+    body = orjson.dumps(document)
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if document["status"] not in FINAL:
+        headers["Retry-After"] = str(_pause_s(document))
+    return Reply(304, None, headers) if _is_known(if_none_match, tag) else Reply(200, body, headers)
 
 
 def _pause_s(document: dict[str, Any]) -> int:

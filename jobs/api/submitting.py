@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
@@ -12,8 +13,11 @@ from jobs.api import problems
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.components import KEY
+from jobs.api.keys import Identity
 from jobs.api.listing import JobList
 from jobs.api.openapi import Answer, header, operation
+from jobs.api.parsing import body_of, loads
+from jobs.api.replies import Reply
 from jobs.api.waiting import Awaited
 from jobs.conf import conf
 from jobs.documents import links
@@ -23,6 +27,7 @@ from jobs.models import Job
 from jobs.submission import Outcome, Submitted
 
 KEY_HEADER = "HTTP_IDEMPOTENCY_KEY"
+API_SOURCE = str(Job.Source.API)
 
 
 class Jobs(JobList):
@@ -48,25 +53,28 @@ class Jobs(JobList):
         parameters=[header("Idempotency-Key", KEY, "Instead of the member `idempotencyKey`.")],
     )
     def post(self, request: Request) -> Response:
-        identity = identity_of(request)
-        job = envelope.parse(
-            self.body(request, conf().payload_max_bytes),
-            client=identity.client,
-            source=Job.Source.API,
-            header_key=request.META.get(KEY_HEADER),
-            who=identity.who,
-        )
-        return Awaited(submission.offer([job]), self._answer)
+        body = body_of(request._request, conf().payload_max_bytes)
+        future = begin(identity_of(request), body, request.META.get(KEY_HEADER))
+        return Awaited(future, lambda outcomes: end(outcomes).response())
 
-    def _answer(self, outcomes: list[Outcome]) -> Response:
-        (outcome,) = outcomes
-        if isinstance(outcome, JobsError):
-            raise outcome
-        document = outcome.document
-        headers = {"Location": links(outcome.id)["status"]}
-        if outcome.is_new:
-            return Response(document, status=202, headers={**headers, "Retry-After": "1"})
-        return Response(document, status=200, headers={**headers, "Idempotent-Replayed": "true"})
+
+def begin(identity: Identity, body: bytes, header_key: str | None) -> Future[list[Outcome]]:
+    """Hand the job to the group that is committed next. Raises what makes a request malformed."""
+    job = envelope.parse(
+        loads(body), client=identity.client, source=API_SOURCE, header_key=header_key, who=identity.who
+    )
+    return submission.offer([job])
+
+
+def end(outcomes: list[Outcome]) -> Reply:
+    """Raises the JobsError that the outcome may be."""
+    (outcome,) = outcomes
+    if isinstance(outcome, JobsError):
+        raise outcome
+    location = links(outcome.id)["status"]
+    if outcome.is_new:
+        return Reply(202, outcome.document, {"Location": location, "Retry-After": "1"})
+    return Reply(200, outcome.document, {"Location": location, "Idempotent-Replayed": "true"})
 
 
 class Batch(ApiView):

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from django.http import HttpRequest
 from rest_framework.response import Response
+
+from jobs.errors import DatabaseUnavailable
 
 WAIT_S = 30.0
 """Longest wait for a commit. The database's own time limits end far earlier."""
@@ -32,6 +35,14 @@ class Awaited(Response):
         self.answer = answer
         self.finish: Callable[[], Response]
         """Set by the view: the final response, once the future is done or given up."""
+
+
+def result_of(future: Future[Any], timeout_s: float = 0) -> Any:
+    """What the future holds, or raises. Raises DatabaseUnavailable when it is not done in time."""
+    try:
+        return future.result(timeout_s)
+    except FutureTimeout:
+        raise DatabaseUnavailable("The database did not answer in time. Ask again, under the same key.") from None
 
 
 def put_in_lane(request: HttpRequest) -> None:

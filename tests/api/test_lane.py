@@ -6,13 +6,17 @@ import asyncio
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 from pydantic import BaseModel, field_validator
 
 from jobs import registry
+from jobs.api import heads
 from jobs.api import lane as lane_module
 from jobs.api.lane import Lane, lane
 from jobs.models import Job
@@ -29,6 +33,44 @@ def fast(lane_transport: LaneTransport, transactional_db: None) -> Api:
     api = Api(lane_transport)
     api.get("/api/queues")  # its key is cached from here on
     return api
+
+
+class ViewNeeded(Exception):
+    """A view was called that is not there."""
+
+
+class Counting(MiddlewareMixin):
+    """Pure, but it does not treat all requests with one head alike."""
+
+    is_pure = True
+    count = 0
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        self.count += 1
+        response.headers["X-Count"] = str(self.count)
+        return response
+
+
+def lane_of(api: Api) -> Lane:
+    transport: Any = api.transport
+    found: Lane = transport.app
+    return found
+
+
+@contextmanager
+def without_views(api: Api) -> Iterator[None]:
+    """The lane has to do without its views."""
+
+    def missing(*arguments: Any, **named: Any) -> Any:
+        raise ViewNeeded
+
+    views = lane_of(api).views
+    kept = dict(views)
+    views.update(dict.fromkeys(views, missing))
+    try:
+        yield
+    finally:
+        views.update(kept)
 
 
 def without_varying(answer: Answer) -> tuple[int, dict[str, str], str]:
@@ -66,6 +108,65 @@ def test_the_lane_answers_as_django_does(fast: Api) -> None:
             for api, job in zip((fast, plain), jobs, strict=True)
         ]
         assert without_varying(answers[0]) == without_varying(answers[1]), (method, path, body, headers)
+
+
+def test_a_head_that_was_answered_before_gets_the_same_answers(fast: Api) -> None:
+    plain = Api(DjangoTransport(), "bob")
+    jobs = [api.submit() for api in (fast, plain)]
+    for method, path, body, headers in [request for request in REQUESTS for _ in range(3)]:
+        answers = [
+            api.call(method, path.replace("{id}", job["id"]), body, **headers)
+            for api, job in zip((fast, plain), jobs, strict=True)
+        ]
+        assert without_varying(answers[0]) == without_varying(answers[1]), (method, path, body, headers)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Idempotency_Key": "k"}, {"X_Request_Id": "mine"}, {"X_Forwarded_For": "::1"}]
+)
+def test_a_head_that_was_answered_before_needs_no_view(fast: Api, headers: dict[str, str]) -> None:
+    link = fast.submit()["links"]["status"]
+    assert fast.get(link).status == 200
+    with without_views(fast):
+        created = fast.post("/api/jobs", {"type": "echo"}, **headers)
+        polled = fast.get(link, **headers)
+        assert (created.status, polled.status) == (202, 200)
+        assert (created.headers["x-request-id"] == "mine") == ("X_Request_Id" in headers)
+        assert fast.get(link, If_None_Match=polled.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize("headers", [{"Accept": "*/*"}, {"User_Agent": "another"}, {"X_Forwarded_Proto": "https"}])
+def test_another_head_needs_the_view(fast: Api, headers: dict[str, str]) -> None:
+    fast.submit()
+    with without_views(fast), pytest.raises(ViewNeeded):
+        fast.post("/api/jobs", {"type": "echo"}, **headers)
+
+
+def test_what_is_refused_needs_the_view_and_is_counted_once(fast: Api, settings: Any) -> None:
+    settings.JOBS_RATE_LIMIT = "5/h"
+    fast.submit()
+    for _ in range(3):
+        assert fast.post("/api/jobs", {"type": "echo", "tags": 1}).status == 400
+    assert fast.submit()
+    assert fast.post("/api/jobs", {"type": "echo"}).status == 429
+
+
+def test_heads_are_learned_anew_when_there_are_many(fast: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "MOST", 3)
+    for number in range(10):
+        fast.post("/api/jobs", {"type": "echo"}, User_Agent=f"agent {number}")
+        assert len(lane_of(fast).heads) <= 3
+
+
+def test_middleware_that_may_tell_like_heads_apart_is_asked_each_time(settings: Any, fast: Api) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.Counting"]
+    transport: Any = fast.transport
+    before, transport.app = transport.app, lane(transport.threads)
+    try:
+        counts = [fast.post("/api/jobs", {"type": "echo"}).headers["x-count"] for _ in range(3)]
+    finally:
+        transport.app = before
+    assert counts == ["1", "2", "3"]
 
 
 def test_a_database_that_hangs_holds_neither_polls_nor_the_health_check(fast: Api) -> None:
