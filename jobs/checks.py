@@ -20,6 +20,9 @@ from jobs.conf import PREFIX, Conf, conf
 BEATS_IN_A_LEASE = 3
 """A lease must survive two renewals that fail."""
 
+TAG = "jobs"
+"""For commands that run for long and serve no pages: the checks of URLs and of the admin would load both for good."""
+
 ENGINE = {
     "JOB_CLASS": "jobs.queue.RqJob",
     "WORKER_CLASS": "jobs.worker.Worker",
@@ -27,7 +30,7 @@ ENGINE = {
 }
 
 
-@register
+@register(TAG)
 def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """E001 value, E002 unknown name; when these hold, those that compare settings."""
     try:
@@ -95,7 +98,7 @@ def _nothing_fails_on_purpose(found: Conf) -> Iterable[CheckMessage]:
         )
 
 
-@register
+@register(TAG)
 def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
     """RQ runs our job class, and our commands win over django-rq's of the same names."""
     apps = list(settings.INSTALLED_APPS)
@@ -118,7 +121,7 @@ def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterabl
             )
 
 
-@register
+@register(TAG)
 def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
     """What an acknowledged job rests on, database by database."""
     database = settings.DATABASES.get("default", {})

@@ -32,7 +32,8 @@ SERVE_BODY_TIMEOUT_S = _env.serve_body_timeout_s
 SERVE_HEAD_MAX_BYTES = _env.serve_head_max_bytes
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Without its autodiscovery, which `urls.py` does: workers need no pages of the admin.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

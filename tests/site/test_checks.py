@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib import admin
 from django.core.checks import run_checks
+
+from jobs.models import Job
 
 
 def ids() -> list[str]:
@@ -13,6 +16,13 @@ def ids() -> list[str]:
 
 def test_the_project_as_it_ships_has_no_finding():
     assert ids() == []
+
+
+def test_the_admin_has_no_finding():
+    import jobsite.urls  # noqa: F401 - what fills the admin; of checks that run together it may come last
+
+    assert admin.site.is_registered(Job)
+    assert run_checks(tags=["admin"]) == []
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from django.core.management.base import CommandError, CommandParser
 from django_rq import get_scheduler
 from django_rq.management.commands.rqscheduler import Command as DjangoRqCommand
 
+from jobs.checks import TAG
+
 LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
 
 class Command(DjangoRqCommand):
     help = "Create the jobs of all schedules when they are due. Any number of schedulers may run at once."
+    requires_system_checks = (TAG,)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """django-rq's flags; only the interval has another default."""

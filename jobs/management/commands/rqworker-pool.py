@@ -14,6 +14,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs import process
+from jobs.checks import TAG
 from jobs.conf import conf
 
 RESTART_S = 1.0
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         "Run several workers on this machine, one for each core you want to use. "
         "A worker that dies is started again; Ctrl-C or SIGTERM stops all of them warm."
     )
+    requires_system_checks = (TAG,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("queues", nargs="*", help="queues, most urgent first (default: JOBS_QUEUES)")

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from django_rq.management.commands.rqworker import Command as DjangoRqCommand
 from django_rq.workers import get_worker
 
+from jobs.checks import TAG
 from jobs.conf import conf
 from jobs.worker import Worker
 
@@ -21,6 +22,7 @@ class Command(DjangoRqCommand):
         "Without names it serves all queues of JOBS_QUEUES, most urgent first. Stop it with Ctrl-C or SIGTERM: "
         "running jobs get JOBS_STOP_GRACE_S seconds to end and are released otherwise; twice stops at once."
     )
+    requires_system_checks = (TAG,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)  # type: ignore[no-untyped-call]
