@@ -101,6 +101,12 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
+def number(answer: object) -> int:
+    """What redis-py's types leave open: the answer of a command that counts."""
+    assert isinstance(answer, int)
+    return answer
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from benchmarks.peers.base import System
 from benchmarks.peers.bullmq import BullMQ
 from benchmarks.peers.bullmq_postgres import BullMQPostgres
+from benchmarks.peers.celery import CELERY
+from benchmarks.peers.others import OTHERS
 from benchmarks.peers.ours import Ours
+from benchmarks.peers.rq import RQ
 from benchmarks.stores import PostgresStore
 
 SYSTEMS: list[System] = [
@@ -30,4 +33,7 @@ SYSTEMS: list[System] = [
         persists="job in PostgreSQL until it is done, an event stream; fsync and synchronous_commit on",
         keeps_completed=False,
     ),
+    *RQ,
+    *CELERY,
+    *OTHERS,
 ]

@@ -14,9 +14,10 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+from benchmarks.admin import Account
 from benchmarks.peers.base import OWN_SETTING, Api, Site, System
 from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
-from benchmarks.stores import SQLiteStore, Store
+from benchmarks.stores import PostgresStore, SQLiteStore, Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SET_UP_TIMEOUT_S = 60
@@ -94,6 +95,16 @@ class OurSite(Site):
 
     def starts(self, key: str) -> int:
         return self.store.number(f"SELECT coalesce(sum(attempt), 0) FROM jobs_job WHERE key = '{key}'")
+
+    def key_of(self, job_id: str) -> str:
+        stored = job_id if isinstance(self.store, PostgresStore) else job_id.replace("-", "")
+        return str(self.store.rows(f"SELECT key FROM jobs_job WHERE id = '{stored}'")[0][0])
+
+    def superuser(self) -> Account:
+        account = Account("bench", secrets.token_urlsafe())
+        self._environment["DJANGO_SUPERUSER_PASSWORD"] = account.password
+        self._manage("createsuperuser", "--noinput", "--username", account.name, "--email", "bench@example.com")
+        return account
 
     def _count(self, condition: str) -> int:
         return self.store.number(f"SELECT count(*) FROM jobs_job WHERE {condition}")

@@ -1,0 +1,77 @@
+"""Dramatiq, Huey and procrastinate, each as it comes and at its fastest."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.peers.python import PythonPeer, PythonSite
+from benchmarks.services import number
+from benchmarks.stores import PostgresStore
+
+
+def _left_by_dramatiq(site: PythonSite) -> int:
+    """A message leaves its hash when its actor is done."""
+    return number(site.broker.hlen("dramatiq:default.msgs"))
+
+
+def _left_by_huey(site: PythonSite) -> int:
+    return number(site.broker.llen("huey.redis.bench"))
+
+
+def _left_by_procrastinate(site: PythonSite) -> int:
+    return site.store.number("SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')")
+
+
+_dramatiq = partial(
+    PythonPeer,
+    product="dramatiq",
+    app="dramatiq_app",
+    left=_left_by_dramatiq,
+    persists="message in Valkey until its actor is done; no result, no database, up to a second lost with the broker",
+)
+_huey = partial(PythonPeer, product="huey", app="huey_app", left=_left_by_huey)
+_HUEY = ("huey_consumer", "huey_app.huey")
+_procrastinate = partial(
+    PythonPeer,
+    product="procrastinate",
+    app="procrastinate_app",
+    left=_left_by_procrastinate,
+    store=PostgresStore,
+    set_up=("procrastinate", "--app", "procrastinate_app.app", "schema", "--apply"),
+)
+_PROCRASTINATE = ("procrastinate", "--app", "procrastinate_app.app", "worker")
+
+OTHERS = (
+    _dramatiq(setting="2 processes, 8 threads", worker=("dramatiq", "dramatiq_app", "--processes", "2"), pace=2_000),
+    _dramatiq(
+        setting="2 processes, 1 thread",
+        worker=("dramatiq", "dramatiq_app", "--processes", "2", "--threads", "1"),
+        pace=2_000,
+    ),
+    _huey(
+        setting="1 thread",
+        persists="message in Valkey until its task starts, its result until it is read; a killed worker loses what it runs",
+        environment={"KEEP": "1"},
+        worker=_HUEY,
+        pace=2_000,
+    ),
+    _huey(
+        setting="2 processes, no results",
+        persists="message in Valkey until its task starts: a killed worker loses what it runs; no result",
+        environment={"KEEP": "0"},
+        worker=(*_HUEY, "--workers", "2", "--worker-type", "process"),
+        pace=4_000,
+    ),
+    _procrastinate(
+        setting="concurrency 1",
+        persists="job and an event for each step in PostgreSQL, fsync and synchronous_commit on",
+        worker=_PROCRASTINATE,
+        pace=300,
+    ),
+    _procrastinate(
+        setting="concurrency 10, done jobs deleted",
+        persists="job in PostgreSQL until it is done, fsync and synchronous_commit on",
+        worker=(*_PROCRASTINATE, "--concurrency", "10", "--delete-jobs", "always"),
+        pace=500,
+    ),
+)

@@ -1,0 +1,18 @@
+"""Dramatiq over its Redis broker, with the middleware that it comes with."""
+
+import os
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+
+dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
+
+
+@dramatiq.actor
+def echo(*value):
+    return value
+
+
+def fill(jobs):
+    for _ in range(jobs):
+        echo.send("one", "two", "three")
