@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from benchmarks import machine, runner, tables
-from benchmarks.measures import MEASURES
+from benchmarks.measures import MEASURES, growth
+from benchmarks.measures.base import Measure
 from benchmarks.peers import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         facts = machine.describe()
-        figures = runner.run(options.only, systems, rounds, is_quick=options.quick)
+        figures = runner.run(_measures(options), systems, rounds, is_quick=options.quick)
     except KeyboardInterrupt:
         return INTERRUPTED
     length = "quick" if options.quick else "full"
@@ -54,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RESULTS.write_text(report.dumped())
         tables.write_into(PAGE, tables.render(report))
     return 0
+
+
+def _measures(options: argparse.Namespace) -> dict[str, Measure]:
+    most = options.growth_max or (growth.QUICK_MOST if options.quick else growth.SIZES[-1])
+    known = {**MEASURES, "growth": growth.up_to(most)}
+    return {name: known[name] for name in options.only}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", type=_NamesOf(MEASURES), default=list(MEASURES), metavar="MEASURE,…")
     parser.add_argument("--peers", type=_NamesOf(PRODUCTS), default=list(PRODUCTS), metavar="NAME,…")
+    parser.add_argument(
+        "--growth-max",
+        type=_positive,
+        metavar="JOBS",
+        help=f"the most stored jobs that growth is measured with (default {growth.SIZES[-1]:,}, quick {growth.QUICK_MOST:,})",
+    )
     parser.add_argument("--list", action="store_true", help="name measures and systems, and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be measured, and stop")
     parser.add_argument("--no-write", action="store_true", help="print the tables, leave the files alone")

@@ -19,7 +19,7 @@ ANSWER_TIMEOUT_S = 30
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
 
@@ -33,7 +33,7 @@ class Caller:
             connection = self._connection()
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.headers), response.read())
+            return Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             raise NotMeasured(f"did not answer {method} {path}: {error!r}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ def post_for(api: Api, seconds: int, batch: int = 0) -> Answered:
 
 
 def fill(api: Api, jobs: int) -> None:
-    """Post so many jobs in batches."""
-    _run(api, {**_posts(api, BATCH), "connections": FILL_CONNECTIONS, "requests": jobs // BATCH}, 3 * GRACE_S)
+    """Post so many jobs, in whole batches."""
+    batches = math.ceil(jobs / BATCH)
+    plan = {"connections": min(FILL_CONNECTIONS, batches), "requests": batches}
+    _run(api, {**_posts(api, BATCH), **plan}, 3 * GRACE_S)
 
 
 def poll_for(api: Api, ids: Sequence[str], seconds: int, *, is_conditional: bool = False) -> Answered:

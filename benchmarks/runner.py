@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.measures import MEASURES
-from benchmarks.measures.base import Beyond, Figures
+from benchmarks.measures.base import Beyond, Figures, Measure
 from benchmarks.numbers import shown
 from benchmarks.peers.base import System
 from benchmarks.services import NotMeasured
@@ -65,8 +64,8 @@ class Turn:
         return is_more_wanted and not any(figure.is_over for figure in self.figures)
 
 
-def run(names: Sequence[str], systems: Sequence[System], rounds: int, *, is_quick: bool) -> list[Figure]:
-    turns = [turn for name in names for turn in _turns(name, systems)]
+def run(measures: Mapping[str, Measure], systems: Sequence[System], rounds: int, *, is_quick: bool) -> list[Figure]:
+    turns = [turn for name, measure in measures.items() for turn in _turns(name, measure, systems)]
     for number in range(1, rounds + 1):
         for turn in turns:
             if turn.is_due(number):
@@ -76,8 +75,7 @@ def run(names: Sequence[str], systems: Sequence[System], rounds: int, *, is_quic
     return [figure for turn in turns for figure in turn.figures]
 
 
-def _turns(name: str, systems: Sequence[System]) -> list[Turn]:
-    measure = MEASURES[name]
+def _turns(name: str, measure: Measure, systems: Sequence[System]) -> list[Turn]:
     return [
         Turn(system, what, measure.most_rounds, [Figure(name, case, system.name) for case in what.names])
         for what in measure.cases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
@@ -25,6 +26,10 @@ class Store(ABC):
     def rows(self, query: str) -> list[Any]:
         """What the query answers, as it is committed."""
 
+    @abstractmethod
+    def write(self, statements: Iterable[str]) -> None:
+        """Run them one after the other in a connection of their own, which begins no transaction by itself."""
+
     def number(self, query: str) -> int:
         return int(self.rows(query)[0][0])
 
@@ -38,6 +43,11 @@ class SQLiteStore(Store):
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as database:
             return database.execute(query).fetchall()
 
+    def write(self, statements: Iterable[str]) -> None:
+        with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as database:
+            for statement in statements:
+                database.execute(statement)
+
 
 class PostgresStore(Store):
     def __init__(self, processes: Processes) -> None:
@@ -48,3 +58,8 @@ class PostgresStore(Store):
         if self._connection is None:
             self._connection = psycopg.connect(self.url, autocommit=True)
         return self._connection.execute(query.encode()).fetchall()
+
+    def write(self, statements: Iterable[str]) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())

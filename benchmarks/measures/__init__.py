@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import accept, drain, idle, latency, pipeline, recovery, status
+from benchmarks.measures import accept, drain, growth, idle, latency, pipeline, recovery, status
 from benchmarks.measures.base import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -13,4 +13,5 @@ MEASURES: dict[str, Measure] = {
     "latency": latency.LATENCY,
     "idle": idle.IDLE,
     "recovery": recovery.RECOVERY,
+    "growth": growth.up_to(growth.SIZES[-1]),
 }

@@ -1,16 +1,15 @@
 // A load on keep-alive connections: POSTs of jobs, each with an idempotency key of its own, or GETs of known addresses in turn.
 // Standard input: JSON {url, headers, connections, seconds | requests, batch} for POSTs; {urls, isConditional, …} for GETs.
 // Prints JSON {seconds, answered, refused}.
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import autocannon from 'autocannon';
 
 const plan = JSON.parse(readFileSync(0));
-const run = process.pid + '-' + Date.now();
-let made = 0;
+let asked = 0;
 
 function job() {
-  made += 1;
-  return { type: 'echo', payload: { value: ['one', 'two', 'three'] }, idempotencyKey: `${run}-${made}` };
+  return { type: 'echo', payload: { value: ['one', 'two', 'three'] }, idempotencyKey: randomUUID() };
 }
 
 function body() {
@@ -41,7 +40,7 @@ async function gets() {
     const known = plan.isConditional ? { 'if-none-match': await tagged(url) } : {};
     polled.push({ path: new URL(url).pathname, headers: { ...plan.headers, ...known } });
   }
-  const setupRequest = (request) => ({ ...request, ...polled[made++ % polled.length] });
+  const setupRequest = (request) => ({ ...request, ...polled[asked++ % polled.length] });
   return { url: plan.urls[0], requests: [{ method: 'GET', setupRequest }] };
 }
 

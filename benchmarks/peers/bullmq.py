@@ -19,7 +19,10 @@ class BullMQ(System):
     keeps_completed: bool = True
 
     def takes_part(self, measure: str, case: str) -> bool:
-        return case != OWN_SETTING and (self.keeps_completed or measure in ("accept", "drain", "pipeline"))
+        """What was dropped cannot be asked for any more."""
+        rates = ("accept", "drain", "pipeline")
+        asked = ("status", "latency", "idle", "recovery") if self.keeps_completed else ()
+        return measure in (*rates, *asked) and case != OWN_SETTING
 
     def site(self, processes: Processes) -> Site:
         return ValkeySite(processes, keeps_completed=self.keeps_completed)
