@@ -37,6 +37,10 @@ class Caller:
         except (OSError, http.client.HTTPException) as error:
             raise NotMeasured(f"did not answer {method} {path}: {error!r}") from error
 
+    def hang_up(self) -> None:
+        """The next request of this thread makes a new connection: servers end those that were idle for a while."""
+        self._connection().close()
+
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._own, "connection"):
             self._own.connection = http.client.HTTPConnection(self._host, timeout=ANSWER_TIMEOUT_S)

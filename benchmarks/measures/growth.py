@@ -78,8 +78,7 @@ class Grown:
         return self._page_ms(f"?q={self.site.key_of(self.stock.id_of(self.stock.jobs // 2))}")
 
     def _page_ms(self, query: str) -> float:
-        self.admin.page_ms(f"jobs/job/{query}")
-        return statistics.median(self.admin.page_ms(f"jobs/job/{query}") for _ in range(PAGES))
+        return self.admin.page_ms(f"jobs/job/{query}", PAGES)
 
     def _queued(self) -> int:
         """By the index of queued jobs alone, which costs the same at any size of the table."""
