@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from typing import Any
+
+import orjson
 
 ALGORITHM = 1
 """Stored with each fingerprint: a later algorithm can be added without breaking replays of old keys."""
@@ -18,8 +21,25 @@ ALGORITHM = 1
 SALT_BYTES = 16
 
 
+_STRICTLY = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+_MAY_BE_FLOAT = re.compile(rb"[:\[,]-?\d+[.eE]")
+"""In JSON without spaces: finds every finite float, and some text that looks like one."""
+
+
 def canonical(document: Any) -> bytes:
     """Canonical JSON, in the spirit of RFC 8785: sorted names, no spaces, 1.0 written as 1."""
+    try:
+        found = orjson.dumps(document, option=_STRICTLY)
+    except TypeError:
+        return _in_python(document)
+    # orjson writes floats in another form; all else it writes like the standard library, in a tenth of the time.
+    is_same = document.__class__ is dict and not _MAY_BE_FLOAT.search(found)
+    return found if is_same else _in_python(document)
+
+
+def _in_python(document: Any) -> bytes:
+    """The definition of it."""
     return json.dumps(_plain(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

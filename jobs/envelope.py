@@ -7,7 +7,6 @@ payload fits it is decided later, after the idempotency key was looked up. Pure:
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,26 +14,29 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
+
 from jobs.canonical import of_request
 from jobs.conf import conf
 from jobs.errors import FieldError, MalformedRequest, TooLarge
 from jobs.registry import TYPE_NAME
-from jobs.storable import check_storable, pointer_to, text_problem
+from jobs.storable import check_storable, plain_json, pointer_to, text_problem
 
 MEMBERS = (
     "type", "payload", "idempotencyKey", "queue", "runAt", "delaySeconds", "maxAttempts", "timeoutSeconds", "tags",
     "callbackUrl",
 )  # fmt: skip
 OPTIONS = MEMBERS[3:]
+_KNOWN = frozenset(MEMBERS)
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_DELAY_S = 315_360_000  # ten years of 365 days
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobRequest:
-    """One well-formed request. `payload` and `options` are as they were sent, before defaults."""
+    """One well-formed request, which nobody changes. `payload` and `options` are as they were sent, before defaults."""
 
     type: str
     payload: Any
@@ -53,6 +55,14 @@ class JobRequest:
         return list(dict.fromkeys(self.options.get("tags") or ()))
 
     @cached_property
+    def payload_json(self) -> bytes:
+        return orjson.dumps(self.payload)
+
+    @cached_property
+    def options_json(self) -> bytes:
+        return orjson.dumps(self.options)
+
+    @cached_property
     def canonical(self) -> bytes:
         """What its fingerprint is taken of."""
         return of_request(self.type, self.payload, self.options)
@@ -64,8 +74,10 @@ class JobRequest:
         return other
 
 
-def parse(body: Any, *, client: str, source: str, header_key: str | None = None, who: str = "") -> JobRequest:
-    """The request in `body` (the API's camelCase members).
+def parse(
+    body: Any, *, client: str, source: str, header_key: str | None = None, who: str = "", is_json: bool = False
+) -> JobRequest:
+    """The request in `body` (the API's camelCase members); `is_json` when it comes from a JSON parser.
 
     Raises MalformedRequest with every error found, each with its JSON pointer, or TooLarge.
     """
@@ -73,7 +85,7 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
         raise MalformedRequest("a job is a JSON object", [FieldError("", "not-an-object", "expected a JSON object")])
     errors: list[FieldError] = []
     for name in body:
-        if name not in MEMBERS:
+        if name not in _KNOWN:
             pointer = "" if text_problem(str(name)) else pointer_to(str(name)[:100])
             errors.append(FieldError(pointer, "unknown-member", f"there is no member {_shown(name)}"))
     _check_type(body, errors)
@@ -83,7 +95,9 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
         payload = {}
     elif not isinstance(payload, dict):
         errors.append(FieldError("/payload", "not-an-object", "a payload is a JSON object"))
-    check_storable(payload, "/payload", errors)
+    payload_json = plain_json(payload) if is_json else None
+    if payload_json is None:
+        check_storable(payload, "/payload", errors)
     options = {name: body[name] for name in OPTIONS if body.get(name) is not None}
     for name, value in options.items():
         problem = _CHECKS[name](value)
@@ -93,8 +107,7 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
         errors.append(FieldError("/delaySeconds", "conflicting", "give runAt or delaySeconds, not both"))
     if errors:
         raise MalformedRequest("the request is malformed", errors)
-    _check_size(payload, options)
-    return JobRequest(
+    request = JobRequest(
         type=body["type"],
         payload=payload,
         options=options,
@@ -105,6 +118,10 @@ def parse(body: Any, *, client: str, source: str, header_key: str | None = None,
         delay_s=options.get("delaySeconds"),
         who=who,
     )
+    if payload_json is not None:
+        request.__dict__["payload_json"] = payload_json
+    _check_size(request)
+    return request
 
 
 def _check_type(body: dict[str, Any], errors: list[FieldError]) -> None:
@@ -126,8 +143,8 @@ def _check_key(body: dict[str, Any], header_key: str | None, errors: list[FieldE
     return key if key is not None else header_key
 
 
-def _check_size(payload: Any, options: dict[str, Any]) -> None:
-    size = len(json.dumps([payload, options], ensure_ascii=False, separators=(",", ":")).encode())
+def _check_size(request: JobRequest) -> None:
+    size = len(request.payload_json) + len(request.options_json) + len("[,]")
     if size > conf().payload_max_bytes:
         raise TooLarge(f"the job has {size} bytes, at most {conf().payload_max_bytes} are allowed")
 

@@ -157,17 +157,19 @@ _quiet_until = 0.0
 _aside = threading.local()
 
 
-def push(rows: Sequence[Row]) -> None:
+def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
     """Tell Redis of rows that were just committed: push the queued ones, mirror all. Never raises.
+
+    `documents` are those of the rows as JSON, where they were made already.
 
     After a failure nothing is tried for `breaker_s`, so that an outage does not slow accepting;
     housekeeping finds what was not pushed.
     """
     pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
     if rows and pool is not None:
-        pool.submit(_push, rows)
+        pool.submit(_push, rows, documents)
     elif rows:
-        _push(rows)
+        _push(rows, documents)
 
 
 @contextlib.contextmanager
@@ -181,23 +183,26 @@ def pushing_aside() -> Iterator[None]:
             _aside.pool = None
 
 
-def _push(rows: Sequence[Row]) -> None:
+def _push(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
     try:
         failpoints.hit("push.before")
-        run(turn_for(rows))
+        run(turn_for(rows, documents))
         failpoints.hit("push.after")
     except OUTAGE as error:
         _quiet_until = time.monotonic() + conf().breaker_s
         log.warning("Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__)
 
 
-def turn_for(rows: Sequence[Row]) -> Turn:
+def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> Turn:
     """Mirror all rows, push those that are queued, delete the hashes of those that are not."""
     return Turn(
-        mirrors=[mirror_entry(row) for row in rows],
+        mirrors=[
+            mirror_entry(row, document_json=document)
+            for row, document in zip(rows, documents or [None] * len(rows), strict=True)
+        ],
         pushes=[(row.id, row.queue) for row in rows if row.status == "queued"],
         deletes=[row.id for row in rows if row.status not in ("queued", "running")],
     )

@@ -86,16 +86,23 @@ def as_raw(column: str) -> str:
     return column if is_postgresql() else f"{column} || ''"
 
 
-def mirror_entry(row: Row, progress_number: int = 0, progress: dict[str, Any] | None = None) -> tuple[str, str, bytes]:
+def mirror_entry(
+    row: Row,
+    progress_number: int = 0,
+    progress: dict[str, Any] | None = None,
+    document_json: bytes | None = None,
+) -> tuple[str, str, bytes]:
     """What the script writes into the mirror: id, 16 hex digits of version and progress, the document after its `v`.
 
     `progress` is that of an attempt which goes on; otherwise the row's own is taken.
     """
-    document = row.document
-    if progress is not None:
-        document["progress"] = progress
-    body = orjson.dumps({"owner": row.client, "status": document})
-    return document["id"], f"{row.version:08x}{progress_number:08x}", body[1:]
+    if document_json is None:
+        document = row.document
+        if progress is not None:
+            document["progress"] = progress
+        document_json = orjson.dumps(document)
+    rest = b'"owner":%b,"status":%b}' % (orjson.dumps(row.client), document_json)
+    return str(row.id), f"{row.version:08x}{progress_number:08x}", rest
 
 
 def _time_text(value: Any) -> str | None:

@@ -147,7 +147,7 @@ class Lane:
                 raise NeedsThread
             if len(body) > conf().payload_max_bytes:
                 raise TooLarge
-            future = submitting.begin(identity, body, head.text(b"idempotency-key"))
+            future = submitting.begin(identity, body, head.text(b"idempotency-key"), in_lane=True)
         except Exception:
             give_back(rate_key)
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any, ClassVar
 
+import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,7 +19,7 @@ from jobs.api.listing import JobList
 from jobs.api.openapi import Answer, header, operation
 from jobs.api.parsing import body_of, loads
 from jobs.api.replies import Reply
-from jobs.api.waiting import Awaited
+from jobs.api.waiting import Awaited, is_in_lane
 from jobs.conf import conf
 from jobs.documents import links
 from jobs.envelope import JobRequest
@@ -54,16 +55,16 @@ class Jobs(JobList):
     )
     def post(self, request: Request) -> Response:
         body = body_of(request._request, conf().payload_max_bytes)
-        future = begin(identity_of(request), body, request.META.get(KEY_HEADER))
+        future = begin(identity_of(request), body, request.META.get(KEY_HEADER), in_lane=is_in_lane(request._request))
         return Awaited(future, lambda outcomes: end(outcomes).response())
 
 
-def begin(identity: Identity, body: bytes, header_key: str | None) -> Future[list[Outcome]]:
+def begin(identity: Identity, body: bytes, header_key: str | None, *, in_lane: bool) -> Future[list[Outcome]]:
     """Hand the job to the group that is committed next. Raises what makes a request malformed."""
     job = envelope.parse(
-        loads(body), client=identity.client, source=API_SOURCE, header_key=header_key, who=identity.who
+        loads(body), client=identity.client, source=API_SOURCE, header_key=header_key, who=identity.who, is_json=True
     )
-    return submission.offer([job])
+    return submission.offer([job], may_join=not in_lane)
 
 
 def end(outcomes: list[Outcome]) -> Reply:
@@ -73,8 +74,8 @@ def end(outcomes: list[Outcome]) -> Reply:
         raise outcome
     location = links(outcome.id)["status"]
     if outcome.is_new:
-        return Reply(202, outcome.document, {"Location": location, "Retry-After": "1"})
-    return Reply(200, outcome.document, {"Location": location, "Idempotent-Replayed": "true"})
+        return Reply(202, outcome.document_json, {"Location": location, "Retry-After": "1"})
+    return Reply(200, outcome.document_json, {"Location": location, "Idempotent-Replayed": "true"})
 
 
 class Batch(ApiView):
@@ -130,13 +131,13 @@ class Batch(ApiView):
     def _parse(self, request: Request, body: Any) -> JobRequest | JobsError:
         identity = identity_of(request)
         try:
-            return envelope.parse(body, client=identity.client, source=Job.Source.API, who=identity.who)
+            return envelope.parse(body, client=identity.client, source=API_SOURCE, who=identity.who, is_json=True)
         except JobsError as error:
             return error
 
 
 def _item(outcome: Outcome, number: str) -> dict[str, Any]:
     if isinstance(outcome, Submitted):
-        return {"status": 202 if outcome.is_new else 200, "job": outcome.document}
+        return {"status": 202 if outcome.is_new else 200, "job": orjson.Fragment(outcome.document_json)}
     problem = problems.of_error(outcome, number)
     return {"status": problem["status"], "problem": problem}

@@ -5,10 +5,10 @@ from then on it cannot be lost. Redis is told after that and may fail. The steps
 for many at a time:
 
 1. the envelope was checked (`envelope.parse`);
-2. known keys are looked up: a replay (same fingerprint) or a conflict, decided before the payload is
-   validated, so that stricter new code never breaks the replay of an old request;
-3. validate: known type and queue, payload against the type's model, all errors at once;
-4. insert keys in their order; one that lost the race goes back to step 2;
+2. validate: known type and queue, payload against the type's model, all errors at once;
+3. look the keys of those up that were refused: what their key is known for is answered as in step 4, so that stricter
+   new code never breaks the replay of an old request;
+4. insert keys in their order; one that is there already makes a replay (same fingerprint) or a conflict;
 5. insert jobs;
 6. after the commit: one call to Redis.
 """
@@ -96,13 +96,14 @@ def submit_many(requests: Sequence[JobRequest]) -> list[Outcome]:
     return outcomes
 
 
-def offer(requests: Sequence[JobRequest]) -> Future[list[Outcome]]:
+def offer(requests: Sequence[JobRequest], *, may_join: bool = True) -> Future[list[Outcome]]:
     """Accept many in a commit shared with others that arrive at the same time, without waiting for it.
 
     The future raises DatabaseUnavailable when the database cannot commit. Inside a transaction there
-    is nothing to share: the rows join it, and the future is done already.
+    is nothing to share: the rows join it, and the future is done already. On an event loop there is none, and to ask
+    would make a connection for each task: there `may_join` is not set.
     """
-    if connection.in_atomic_block:
+    if may_join and connection.in_atomic_block:
         future: Future[list[Outcome]] = Future()
         future.set_result(submit_many(requests))
         return future

@@ -6,8 +6,10 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import orjson
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, OperationalError, connection, transaction
 
@@ -23,7 +25,7 @@ from jobs.transitions import NewJob, insert
 log = logging.getLogger("jobs.submission")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submitted:
     """An accepted job: new, or the one that its key was used for first."""
 
@@ -38,6 +40,11 @@ class Submitted:
     def document(self) -> dict[str, Any]:
         """The status document, for orjson: JSON columns are fragments."""
         return self.row.document if self.row is not None else (self.tombstone or {})
+
+    @cached_property
+    def document_json(self) -> bytes:
+        """Made once, for the answer and for the mirror."""
+        return orjson.dumps(self.document)
 
 
 Outcome = Submitted | JobsError
@@ -71,19 +78,18 @@ def _is_stale(error: Exception) -> bool:
 def store(requests: Sequence[JobRequest]) -> list[Outcome]:
     """Steps 2 to 5 for all requests, inside a transaction."""
     outcomes: dict[int, Outcome] = {}
-    new = _validated(requests, [i for i, request in enumerate(requests) if request.key is None], outcomes)
-    waiting = [i for i, request in enumerate(requests) if request.key is not None]
+    jobs = _validated(requests, outcomes)
+    _answer_refused(requests, outcomes)
+    waiting = [i for i in jobs if requests[i].key is not None]
     while waiting:
-        known = keys.known_keys(pair_of(requests[i]) for i in waiting)
-        answer_known(requests, [i for i in waiting if pair_of(requests[i]) in known], known, outcomes)
-        unknown = [i for i in waiting if i not in outcomes]
-        firsts = {pair_of(requests[i]): i for i in reversed(unknown)}  # of equal keys in one group the first wins
-        candidates = _validated(requests, sorted(firsts.values()), outcomes)
-        won = keys.insert_keys([(requests[i], job.id) for i, job in candidates])
-        winners = [(i, job) for i, job in candidates if job.id in won]
-        _insert(winners, outcomes)  # before the next look-up, which answers their replays in this group
-        waiting = [i for i in unknown if i not in outcomes]
-    _insert(new, outcomes)
+        firsts = {pair_of(requests[i]): i for i in reversed(waiting)}  # of equal keys in one group the first wins
+        won = keys.insert_keys([(requests[i], jobs[i].id) for i in firsts.values()])
+        # Before the look-up, which answers their replays in this group.
+        _insert([(i, jobs[i]) for i in sorted(firsts.values()) if jobs[i].id in won], outcomes)
+        lost = [i for i in waiting if i not in outcomes]
+        _answer_known(requests, lost, outcomes)
+        waiting = [i for i in lost if i not in outcomes]  # a rival's key that was gone again
+    _insert([(i, jobs[i]) for i in jobs if requests[i].key is None], outcomes)
     return [outcomes[i] for i in range(len(requests))]
 
 
@@ -92,17 +98,26 @@ def _insert(new: Sequence[tuple[int, NewJob]], outcomes: dict[int, Outcome]) -> 
         outcomes[index] = Submitted(row.id, True, row)
 
 
-def _validated(
-    requests: Sequence[JobRequest], indexes: Sequence[int], outcomes: dict[int, Outcome]
-) -> list[tuple[int, NewJob]]:
+def _validated(requests: Sequence[JobRequest], outcomes: dict[int, Outcome]) -> dict[int, NewJob]:
     """The jobs of those requests that are valid; the errors of the others go into the outcomes."""
-    jobs: list[tuple[int, NewJob]] = []
-    for index in indexes:
+    jobs: dict[int, NewJob] = {}
+    for index, request in enumerate(requests):
         try:
-            jobs.append((index, prepare(requests[index])))
+            jobs[index] = prepare(request)
         except JobsError as error:
             outcomes[index] = error
     return jobs
+
+
+def _answer_refused(requests: Sequence[JobRequest], outcomes: dict[int, Outcome]) -> None:
+    """What was refused may be the replay of a request that was fine when it came first."""
+    _answer_known(requests, [i for i in outcomes if requests[i].key is not None], outcomes)
+
+
+def _answer_known(requests: Sequence[JobRequest], indexes: Sequence[int], outcomes: dict[int, Outcome]) -> None:
+    if indexes:
+        known = keys.known_keys(pair_of(requests[i]) for i in indexes)
+        answer_known(requests, [i for i in indexes if pair_of(requests[i]) in known], known, outcomes)
 
 
 def pair_of(request: JobRequest) -> keys.Pair:
@@ -140,7 +155,8 @@ def answer_known(
 
 def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> None:
     """Step 6. What fails here is made up for by housekeeping."""
-    queue_module.push([o.row for o in outcomes if isinstance(o, Submitted) and o.is_new and o.row is not None])
+    new = [(o.row, o.document_json) for o in outcomes if isinstance(o, Submitted) and o.is_new and o.row is not None]
+    queue_module.push([row for row, _ in new], [document for _, document in new])
     replays = [
         pair_of(request)
         for outcome, request in zip(outcomes, requests, strict=True)

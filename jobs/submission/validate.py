@@ -1,10 +1,9 @@
-"""Step 3: the job that a request asks for, or everything that is wrong with it. Pure."""
+"""Step 2: the job that a request asks for, or everything that is wrong with it. Pure."""
 
 from __future__ import annotations
 
 import logging
 
-import orjson
 import pydantic
 
 from jobs import registry
@@ -22,7 +21,7 @@ ACTORS = {"schedule": Actor.SCHEDULER, "command": Actor.OPERATOR}
 
 
 def prepare(request: JobRequest) -> NewJob:
-    """Step 3: the job that a request asks for. Raises UnknownType, UnknownQueue, InvalidPayload."""
+    """The job that a request asks for. Raises UnknownType, UnknownQueue, InvalidPayload."""
     job_type = registry.get(request.type)
     options = request.options
     queue_name = options.get("queue") or job_type.queue
@@ -45,8 +44,8 @@ def prepare(request: JobRequest) -> NewJob:
         client=request.client,
         source=request.source,
         key=request.key,
-        payload=orjson.dumps(request.payload).decode(),
-        options=orjson.dumps(options).decode(),
+        payload=request.payload_json.decode(),
+        options=request.options_json.decode(),
         callback_url=options.get("callbackUrl"),
         max_attempts=int(options.get("maxAttempts") or job_type.max_attempts),
         max_crashes=job_type.max_crashes,

@@ -14,7 +14,7 @@ from django.db import connection
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
 from jobs.rows import Row, as_raw, as_table, db_id, db_time, run, table
-from jobs.transitions.events import CHUNK, insert_events
+from jobs.transitions.events import CHUNK
 
 
 @dataclass(slots=True)
@@ -64,14 +64,10 @@ def insert(jobs: Sequence[NewJob]) -> list[Row]:
     """Insert jobs as queued, or as scheduled where they are not due yet; in the order given."""
     rows: list[Row] = []
     for chunk in _chunks(jobs):
-        rows += _insert(chunk)
+        inserted = _insert(chunk)
         _insert_tags(chunk)
-    who = {job.id: job.who or job.client for job in jobs}
-    by_actor: dict[Actor, list[Row]] = {}
-    for job, row in zip(jobs, rows, strict=True):
-        by_actor.setdefault(job.actor, []).append(row)
-    for actor, some in by_actor.items():
-        insert_events(Event.SUBMIT, some, actor=actor, who=who, source=None)
+        _insert_events(chunk, inserted)
+        rows += inserted
     return rows
 
 
@@ -154,3 +150,21 @@ def _insert_tags(jobs: Sequence[NewJob]) -> None:
         cursor.executemany(
             "INSERT INTO jobs_jobtag (job_id, tag) VALUES (%s, %s)", [(db_id(job_id), tag) for job_id, tag in pairs]
         )
+
+
+def _insert_events(jobs: Sequence[NewJob], rows: Sequence[Row]) -> None:
+    """As `insert_events`, of which the first event of a job needs little."""
+    given = [
+        (db_id(row.id), row.status, job.who or job.client, None if row.status == "queued" else row.run_after, job.actor)
+        for job, row in zip(jobs, rows, strict=True)
+    ]
+    run(_events_sql(), [as_table(given)])
+
+
+@cache
+def _events_sql() -> str:
+    source = table("job_id uuid", "target text", "who text", "run_after timestamptz", "actor text")
+    return (
+        "INSERT INTO jobs_event (job_id, target, who, run_after, actor, attempt, event, at)"
+        f" SELECT v.*, 0, '{Event.SUBMIT}', {NOW} FROM ({source}) AS v"
+    )

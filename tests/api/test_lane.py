@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 from pydantic import BaseModel, field_validator
 
-from jobs import registry
+from jobs import mirror, registry
 from jobs.api import heads
 from jobs.api import lane as lane_module
 from jobs.api.lane import Lane, lane
@@ -125,7 +126,9 @@ def test_a_head_that_was_answered_before_gets_the_same_answers(fast: Api) -> Non
     "headers", [{}, {"Idempotency_Key": "k"}, {"X_Request_Id": "mine"}, {"X_Forwarded_For": "::1"}]
 )
 def test_a_head_that_was_answered_before_needs_no_view(fast: Api, headers: dict[str, str]) -> None:
-    link = fast.submit()["links"]["status"]
+    job = fast.submit()
+    link = job["links"]["status"]
+    eventually(lambda: mirror.peek(uuid.UUID(job["id"])))  # the push follows the answer
     assert fast.get(link).status == 200
     with without_views(fast):
         created = fast.post("/api/jobs", {"type": "echo"}, **headers)

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs import envelope
 from jobs.errors import MalformedRequest, TooLarge
@@ -14,6 +16,33 @@ from jobs.errors import MalformedRequest, TooLarge
 
 def parse(body: Any, **options: Any) -> envelope.JobRequest:
     return envelope.parse(body, client="alice", source="api", **options)
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), documents, max_size=5))
+def test_a_glance_finds_what_a_walk_finds(payload: dict[str, Any]) -> None:
+    """What comes from a JSON parser is looked at as a whole first."""
+    found = []
+    for is_json in (True, False):
+        try:
+            found.append(parse({"type": "echo", "payload": payload}, is_json=is_json).payload)
+        except MalformedRequest as error:
+            found.append(error.errors)
+    assert str(found[0]) == str(found[1])
+
+
+@pytest.mark.parametrize(
+    "value", ["\x00", "\ud800", 2**63, -(2**63) - 1, 2**64, float("inf"), float("nan"), {"\x00": 1}]
+)
+def test_a_glance_misses_nothing_that_cannot_be_stored(value: Any) -> None:
+    with pytest.raises(MalformedRequest):
+        parse({"type": "echo", "payload": {"value": [value]}}, is_json=True)
 
 
 def nested(depth: int) -> Any:

@@ -251,7 +251,7 @@ def test_a_batch_may_be_larger_than_a_statement() -> None:
 
 @pytest.mark.parametrize(
     ("members", "statements"),
-    [([{}], 2), ([{"idempotencyKey": "k"}], 4), ([{"idempotencyKey": f"k{i}"} for i in range(20)], 4)],
+    [([{}], 2), ([{"idempotencyKey": "k"}], 3), ([{"idempotencyKey": f"k{i}"} for i in range(20)], 3)],
     ids=["one job", "one job with a key", "twenty jobs with keys"],
 )
 def test_accepting_costs_few_statements(
