@@ -1,4 +1,4 @@
-"""Celery: two processes as it comes on two cores, and the fastest that one process does; without results, and with."""
+"""Celery on Valkey: as it comes on two cores, and its fastest; without results, and with django-celery-results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from benchmarks.peers.python import PythonPeer, PythonSite
 from benchmarks.services import number
 from benchmarks.stores import PostgresStore, SQLiteStore
 
-MESSAGE = "message in Valkey until its task starts: a killed worker loses what it runs"
+MESSAGE = "message in Valkey until its task starts, so that a killed worker loses what it runs"
+NO_RESULT = f"{MESSAGE}; no result, no database, up to a second lost with the broker"
+ROW = f"{MESSAGE}; when it is done a row with its result in"
+IN_SQLITE = f"{ROW} SQLite, synchronous=FULL"
+IN_POSTGRES = f"{ROW} PostgreSQL, fsync and synchronous_commit on"
 
 
 def _left(site: PythonSite) -> int:
@@ -16,40 +20,27 @@ def _left(site: PythonSite) -> int:
     return number(site.broker.llen("celery")) + number(site.broker.hlen("unacked"))
 
 
-_celery = partial(PythonPeer, product="celery", app="celery_app", left=_left)
-_WORKER = ("celery", "-A", "celery_app", "worker", "--loglevel", "INFO")
-_PREFORK = (*_WORKER, "--pool", "prefork", "--concurrency", "2")
-_SOLO = (*_WORKER, "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat")
+_WORKER = ("celery", "--app", "celery_app", "worker")
+_AS_IT_COMES = (*_WORKER, "--loglevel", "INFO", "--concurrency", "2")
+_QUIET = (*_WORKER, "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
+_SOLO = (*_QUIET, "--pool", "solo")
+_THREADS = (*_QUIET, "--pool", "threads", "--concurrency", "10")
+_AHEAD = {"CELERY_PREFETCH": "64"}  # messages that a process takes in advance
 _RESULTS = {"CELERY_RESULT_BACKEND": "django-db"}
-_MIGRATE = ("python", "-m", "django", "migrate", "-v", "0")
-_on_sqlite = partial(_celery, environment=_RESULTS, set_up=_MIGRATE, store=SQLiteStore)
-_on_postgres = partial(_celery, environment=_RESULTS, set_up=_MIGRATE, store=PostgresStore)
 
-CELERY = (
-    _celery(setting="prefork 2", persists=f"{MESSAGE}; no result", worker=_PREFORK, pace=1_300, has_views=True),
-    _celery(setting="solo", persists=f"{MESSAGE}; no result", worker=_SOLO, pace=1_300),
-    _on_sqlite(
-        setting="prefork 2, django-celery-results on SQLite",
-        persists=f"{MESSAGE}; a row for each result in SQLite, synchronous=FULL",
-        worker=_PREFORK,
-        pace=400,
-    ),
-    _on_sqlite(
-        setting="solo, django-celery-results on SQLite",
-        persists=f"{MESSAGE}; a row for each result in SQLite, synchronous=FULL",
-        worker=_SOLO,
-        pace=400,
-    ),
+_celery = partial(PythonPeer, product="celery", app="celery_app", left=_left)
+_without_results = partial(_celery, persists=NO_RESULT, pace=1_500)
+_with_results = partial(_celery, pace=500, set_up=("python", "-m", "django", "migrate", "-v", "0"))
+_on_sqlite = partial(_with_results, persists=IN_SQLITE, store=SQLiteStore)
+_on_postgres = partial(_with_results, persists=IN_POSTGRES, store=PostgresStore)
+
+CELERY = (  # which has no call for a batch
+    _without_results(setting="prefork 2", worker=_AS_IT_COMES, accepts=("single",)),
+    _without_results(setting="solo, no logs", worker=_SOLO, environment=_AHEAD),
+    _on_sqlite(setting="prefork 2, results in SQLite", worker=_AS_IT_COMES, environment=_RESULTS),
+    _on_sqlite(setting="solo, no logs, results in SQLite", worker=_SOLO, environment={**_RESULTS, **_AHEAD}),
+    _on_postgres(setting="prefork 2, results in PostgreSQL", worker=_AS_IT_COMES, environment=_RESULTS),
     _on_postgres(
-        setting="prefork 2, django-celery-results on PostgreSQL",
-        persists=f"{MESSAGE}; a row for each result in PostgreSQL, fsync and synchronous_commit on",
-        worker=_PREFORK,
-        pace=300,
-    ),
-    _on_postgres(
-        setting="solo, django-celery-results on PostgreSQL",
-        persists=f"{MESSAGE}; a row for each result in PostgreSQL, fsync and synchronous_commit on",
-        worker=_SOLO,
-        pace=300,
+        setting="10 threads, no logs, results in PostgreSQL", worker=_THREADS, environment={**_RESULTS, **_AHEAD}
     ),
 )

@@ -29,49 +29,51 @@ _dramatiq = partial(
     left=_left_by_dramatiq,
     persists="message in Valkey until its actor is done; no result, no database, up to a second lost with the broker",
 )
+_DRAMATIQ = ("dramatiq", "dramatiq_app", "--processes", "2", "--threads", "8")
 _huey = partial(PythonPeer, product="huey", app="huey_app", left=_left_by_huey)
 _HUEY = ("huey_consumer", "huey_app.huey")
+_PROCRASTINATE = ("procrastinate", "--app", "procrastinate_app.app")
 _procrastinate = partial(
     PythonPeer,
     product="procrastinate",
     app="procrastinate_app",
     left=_left_by_procrastinate,
     store=PostgresStore,
-    set_up=("procrastinate", "--app", "procrastinate_app.app", "schema", "--apply"),
+    set_up=(*_PROCRASTINATE, "schema", "--apply"),
 )
-_PROCRASTINATE = ("procrastinate", "--app", "procrastinate_app.app", "worker")
 
 OTHERS = (
-    _dramatiq(setting="2 processes, 8 threads", worker=("dramatiq", "dramatiq_app", "--processes", "2"), pace=2_000),
+    _dramatiq(setting="2 processes of 8 threads", worker=_DRAMATIQ, pace=4_000),
     _dramatiq(
-        setting="2 processes, 1 thread",
-        worker=("dramatiq", "dramatiq_app", "--processes", "2", "--threads", "1"),
-        pace=2_000,
+        setting="2 processes of 8 threads, 1,000 taken ahead",
+        worker=_DRAMATIQ,
+        environment={"dramatiq_queue_prefetch": "1000"},
+        pace=8_000,
     ),
     _huey(
         setting="1 thread",
         persists="message in Valkey until its task starts, its result until it is read; a killed worker loses what it runs",
         environment={"KEEP": "1"},
         worker=_HUEY,
-        pace=2_000,
+        pace=1_500,
     ),
     _huey(
-        setting="2 processes, no results",
-        persists="message in Valkey until its task starts: a killed worker loses what it runs; no result",
+        setting="2 processes, no logs, no results",
+        persists="message in Valkey until its task starts, so that a killed worker loses what it runs; no result",
         environment={"KEEP": "0"},
-        worker=(*_HUEY, "--workers", "2", "--worker-type", "process"),
+        worker=(*_HUEY, "--workers", "2", "--worker-type", "process", "--quiet"),
         pace=4_000,
     ),
     _procrastinate(
         setting="concurrency 1",
         persists="job and an event for each step in PostgreSQL, fsync and synchronous_commit on",
-        worker=_PROCRASTINATE,
-        pace=300,
+        worker=(*_PROCRASTINATE, "worker"),
+        pace=200,
     ),
     _procrastinate(
-        setting="concurrency 10, done jobs deleted",
+        setting="concurrency 50, no logs, done jobs deleted",
         persists="job in PostgreSQL until it is done, fsync and synchronous_commit on",
-        worker=(*_PROCRASTINATE, "--concurrency", "10", "--delete-jobs", "always"),
-        pace=500,
+        worker=(*_PROCRASTINATE, "--log-level", "warning", "worker", "--concurrency", "50", "--delete-jobs", "always"),
+        pace=300,
     ),
 )

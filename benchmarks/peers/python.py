@@ -28,10 +28,10 @@ class PythonPeer(System):
     store: type[Store] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     set_up: tuple[str, ...] = ()
-    has_views: bool = False
+    accepts: tuple[str, ...] = ()  # cases of accept: Django views stand in front of it
 
     def takes_part(self, measure: str, case: str) -> bool:
-        return (measure == "drain" and case == OWN_SETTING) or (measure == "accept" and self.has_views)
+        return (measure == "drain" and case == OWN_SETTING) or (measure == "accept" and case in self.accepts)
 
     def site(self, processes: Processes) -> Site:
         return PythonSite(self, processes)
@@ -58,7 +58,7 @@ class PythonSite(Enqueues):
             self._run(*peer.set_up)
 
     def start_api(self) -> Api:
-        if not self._peer.has_views:
+        if not self._peer.accepts:
             return super().start_api()
         port = free_port()
         serve = [

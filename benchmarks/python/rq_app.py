@@ -1,10 +1,13 @@
 """RQ by django-rq: the job, and enqueue_many for batches."""
 
+import os
+
 import django
 import django_rq
 from rq import Queue
 
 CHUNK = 500
+RESULT_TTL_S = int(os.environ.get("RESULT_TTL_S", "500"))  # RQ's own default; 0 keeps none
 
 
 def echo(*value):
@@ -12,12 +15,12 @@ def echo(*value):
 
 
 def submit(job_id, value):
-    return django_rq.get_queue().enqueue(echo, *value, job_id=job_id).id
+    return django_rq.get_queue().enqueue(echo, *value, job_id=job_id, result_ttl=RESULT_TTL_S).id
 
 
 def submit_many(jobs):
     """Of pairs of id and value. `None` as an id lets RQ make one."""
-    prepared = [Queue.prepare_data(echo, value, job_id=job_id) for job_id, value in jobs]
+    prepared = [Queue.prepare_data(echo, value, job_id=job_id, result_ttl=RESULT_TTL_S) for job_id, value in jobs]
     return [job.id for job in django_rq.get_queue().enqueue_many(prepared)]
 
 

@@ -9,6 +9,7 @@ DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "urls"
 USE_TZ = True
+TIME_ZONE = "UTC"
 INSTALLED_APPS = ["django_rq", "django_celery_results"]
 
 REDIS_URL = os.environ["REDIS_URL"]
