@@ -9,10 +9,11 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from benchmarks import machine, runner, tables
+from benchmarks import load, machine, runner, tables
 from benchmarks.measures import MEASURES, growth
 from benchmarks.measures.base import Measure
 from benchmarks.peers import SYSTEMS
+from benchmarks.services import NotMeasured
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -21,6 +22,7 @@ PRODUCTS = tuple(dict.fromkeys(system.product for system in SYSTEMS if system.pr
 ROUNDS = 3
 QUICK_ROUNDS = 1
 INTERRUPTED = 130
+LOADED_OVER_HTTP = frozenset({"accept", "status", "pipeline"})
 EXAMPLES = """examples:
   scripts/bench                                      everything; rewrites the tables of docs/performance.md
   scripts/bench --quick --no-write                   one short round, printed only
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write("\n".join([*plan, ""]))
         return 0
     try:
-        facts = machine.describe()
+        facts = machine.describe() | _limit(options.only)
         figures = runner.run(_measures(options), systems, rounds, is_quick=options.quick)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -55,6 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RESULTS.write_text(report.dumped())
         tables.write_into(PAGE, tables.render(report))
     return 0
+
+
+def _limit(names: Collection[str]) -> dict[str, str]:
+    """What no system can exceed where load comes over HTTP."""
+    if not LOADED_OVER_HTTP & set(names):
+        return {}
+    try:
+        return {"load generator against a constant answer": f"{load.limit():,.0f} requests/s"}
+    except NotMeasured:
+        return {}  # as each measure will say
 
 
 def _measures(options: argparse.Namespace) -> dict[str, Measure]:

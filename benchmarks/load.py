@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.node import command
 from benchmarks.peers.base import Api
-from benchmarks.services import NotMeasured
+from benchmarks.services import NotMeasured, Processes, free_port, listens
 
 CONNECTIONS = 32
 BATCH = 100
 FILL_CONNECTIONS = 4
 GRACE_S = 60
+LIMIT_S = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ def poll_each(api: Api, ids: Sequence[str]) -> Answered:
     """Ask for the status of each once, on 32 connections."""
     plan = {"urls": _status_urls(api, ids), "requests": len(ids), "connections": CONNECTIONS}
     return _run(api, plan, 3 * GRACE_S)
+
+
+def limit() -> float:
+    """Requests a second that the load itself reaches, against a server that only answers."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Processes(Path(folder)) as processes:
+        port = free_port()
+        process = processes.start("constant", command("constant.mjs"), {"PORT": str(port)})
+        processes.await_ready(process, lambda: listens(port))
+        url = f"http://127.0.0.1:{port}/"
+        return post_for(Api(process, url, url), LIMIT_S).per_second
 
 
 def _posts(api: Api, batch: int) -> dict[str, Any]:

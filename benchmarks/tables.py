@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.measures import MEASURES
+from benchmarks.measures.growth import operation_and_size, slowdown
 from benchmarks.numbers import shown
 from benchmarks.peers import SYSTEMS
 from benchmarks.runner import Figure
-from benchmarks.targets import Target, judge
+from benchmarks.targets import judge
 
 BEGIN, END = "<!-- figures of scripts/bench: begin -->", "<!-- figures of scripts/bench: end -->"
 
@@ -52,10 +53,30 @@ def _facts(report: Report) -> str:
 
 def _measure(name: str, figures: Sequence[Figure]) -> str:
     measure, mine = MEASURES[name], [figure for figure in figures if figure.measure == name]
+    head, rows = _growth(mine) if name == "growth" else _by_system(mine)
+    return f"### {measure.title} ({measure.unit})\n\n{measure.rule}\n\n{_table(head, rows)}"
+
+
+def _by_system(mine: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
     cases, systems = dict.fromkeys(f.case for f in mine), dict.fromkeys(f.system for f in mine)
     cells = {(figure.system, figure.case): _cell(figure) for figure in mine}
     rows = [[system, *(cells.get((system, case), "") for case in cases)] for system in systems]
-    return f"### {measure.title} ({measure.unit})\n\n{measure.rule}\n\n{_table(['', *cases], rows)}"
+    return ["", *cases], rows
+
+
+def _growth(mine: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
+    """A row an operation, a column a size; beside each figure how much slower it is than with the fewest jobs."""
+    cells = {(figure.system, *operation_and_size(figure.case)): figure for figure in mine}
+    sizes = sorted({size for _, _, size in cells})
+    rows = []
+    for system, operation in dict.fromkeys((system, operation) for system, operation, _ in cells):
+        few, *more = (cells[system, operation, size] for size in sizes)
+        rows.append([system, operation, _cell(few), *(_cell(many) + _slower(operation, few, many) for many in more)])
+    return ["", "", *(f"{size:,} jobs" for size in sizes)], rows
+
+
+def _slower(operation: str, few: Figure, many: Figure) -> str:
+    return f" ({slowdown(operation, few.median, many.median):.2f} ×)" if few.median and many.median else ""
 
 
 def _cell(figure: Figure) -> str:
@@ -73,22 +94,9 @@ def _persists(report: Report) -> str:
     return f"### What the measured work leaves behind\n\n{_table(['', 'kept'], rows)}"
 
 
-def _compared(target: Target) -> str:
-    other = f" against its {target.peer_case}" if target.peer_case else ""
-    return f"{target.measure}, {target.case}{other}"
-
-
 def _targets(report: Report) -> str:
-    rows = [
-        [
-            _compared(verdict.target),
-            "–" if verdict.ratio is None else f"{verdict.ratio:.2f} ×",
-            *(f"{figure} ×: {verdict.is_met(figure)}" for figure in (verdict.target.first, verdict.target.second)),
-        ]
-        for verdict in judge(report.figures)
-    ]
-    head = ["ours over the fastest setting of Express + BullMQ", "ratio", "first figure", "second figure"]
-    return f"### Targets\n\n{_table(head, rows)}"
+    rows = [[verdict.target, verdict.figure, verdict.first, verdict.second] for verdict in judge(report.figures)]
+    return f"### Targets\n\n{_table(['', 'measured', 'must be', 'wished for'], rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

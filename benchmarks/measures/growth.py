@@ -127,16 +127,21 @@ def operation_and_size(name: str) -> tuple[str, int]:
     return operation, int(size.replace(",", ""))
 
 
+def slowdown(operation: str, few: float, many: float) -> float:
+    """How much slower it is with many stored jobs than with few: above 1 is slower, for times and rates alike."""
+    return many / few if operation.endswith("(ms)") else few / many
+
+
 def up_to(most: int) -> Measure:
     """The measure with the sizes up to `most`; the smallest stands for comparison whatever it is."""
     return Measure(
         title="Growth: what stored jobs cost",
         unit="each line in its own",
         rule=(
-            "Finished jobs with their events and random keys, filled in by SQL before each measurement; the sizes stand "
-            f"side by side and take turns, {TURNS} at each line, and medians count. Accepting and draining (concurrency "
-            f"{CONCURRENCY}) add jobs of their own. Status: each job once, none of them mirrored. "
-            f"Admin: the median of {PAGES} pages."
+            "Finished jobs with their events and random keys, filled in by SQL before each measurement. The sizes stand side "
+            f"by side and take turns, {TURNS} at each line; medians, and how many times slower than with the fewest. "
+            f"Accepting and draining (concurrency {CONCURRENCY}) add jobs of their own. Status: each job once, none of them "
+            f"mirrored. Admin: the median of {PAGES} pages."
         ),
         cases=(Growth([size for size in SIZES if size <= max(most, SIZES[0])]),),
         most_rounds=1,
