@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
@@ -36,8 +37,7 @@ OWED_MAX = 10_000
 """Mirrors kept for when Redis is back; the oldest go first, and housekeeping mends what is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """An attempt that ended, and what is to be stored of it."""
 
     ended: Ended
@@ -138,12 +138,12 @@ class Recorder:
                 total.moved += self.commit(single).moved
             except DatabaseError as error:
                 log.warning("job %s: its outcome cannot be stored: %s", outcome.row.id, type(error).__name__)
-                unstorable = replace(
-                    outcome.ended, end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
+                unstorable = outcome.ended._replace(
+                    end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
                     error_message="the database could not store the outcome", error_text=None,
                 )  # fmt: skip
                 total.moved += self.commit(
-                    replace(single, outcomes=(replace(outcome, ended=unstorable, lines=()),))
+                    replace(single, outcomes=(outcome._replace(ended=unstorable, lines=()),))
                 ).moved
         return total
 

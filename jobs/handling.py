@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue as queues
 import threading
@@ -13,10 +14,11 @@ from typing import Any
 from jobs import isolate
 from jobs.commit import Outcome
 from jobs.context import JobContext
-from jobs.interrupts import Watch
+from jobs.interrupts import NEVER, Watch
 from jobs.lifecycle import End
 from jobs.run import ended, is_isolated, run
 from jobs.transitions import Claimed
+from jobs.window import PATIENCE_S
 
 log = logging.getLogger("jobs.horse")
 
@@ -31,20 +33,40 @@ class Handlers:
         self._tasks: deque[tuple[Claimed, JobContext]] = deque()
         self._bell: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._is_rung = False
+        self._taken_at = 0.0
         self._watch = Watch()
         for number in range(count):
             threading.Thread(target=self._loop, name=f"handler-{number}", daemon=True).start()
 
     def take(self, group: Sequence[tuple[Claimed, JobContext]]) -> None:
-        """Run attempts; called by the horse's main thread, and never with more than there are free threads.
+        """Run attempts, the first ones first; called by the horse's main thread.
 
         Waking a thread costs more than a job that does nothing. So one is woken, takes an attempt, and wakes the
         next one if there is more to do; where handlers are quick, few threads do it all.
         """
         if any(is_isolated(claimed.row) for claimed, _ in group):
             isolate.prepare()
+        self._taken_at = time.monotonic()
         self._tasks.extend(group)
         self._ring()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that attempts may go on waiting for a thread; NEVER when none does."""
+        if not self._tasks:
+            return NEVER
+        return 0.0 if self._stopping.is_set() else max(0.0, self._taken_at + PATIENCE_S - time.monotonic())
+
+    def overdue(self) -> list[Outcome]:
+        """The attempts that no thread has begun in time, oldest first, as released."""
+        if self.left_s > 0:
+            return []
+        released: deque[Outcome] = deque()
+        with contextlib.suppress(IndexError):  # threads take from the other end meanwhile
+            while True:
+                claimed, context = self._tasks.pop()
+                released.appendleft(Outcome(ended(claimed.row, context, End.RELEASED), claimed.row, 0.0))
+        return list(released)
 
     def _ring(self) -> None:
         """Wake a thread, unless one is on its way. Twice by a race does no harm: it finds nothing and sleeps again."""

@@ -4,7 +4,7 @@ Handler threads run jobs; the main thread is the only one that claims and record
 
 1. collect what arrived: attempts that ended, ids that were popped, signals;
 2. one transaction: the outcomes, their statistics and log lines, and the next claims;
-3. hand the claimed jobs to free threads (never more jobs than free threads);
+3. hand the claimed jobs to the threads (one for each free thread; more while they are quick: see window.py);
 4. one call to Redis: mirrors, pushes, hashes to delete, ids to give back, the next ids.
 
 The busier it is the larger the groups; idle, a job costs one commit to start and one to end.
@@ -19,7 +19,6 @@ import queue as queues
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +27,14 @@ from jobs.commit import Done, Outcome, Recorder, Work
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.fetcher import Fetcher
+from jobs.hand import Hand
 from jobs.handling import Handlers
-from jobs.interrupts import Slot
+from jobs.interrupts import NEVER, Slot
 from jobs.lines import say_each
 from jobs.roster import Roster, Running
 from jobs.rows import Row
 from jobs.transitions import Claimed
+from jobs.window import Window
 
 log = logging.getLogger("jobs.horse")
 
@@ -65,17 +66,12 @@ class Horse:
         self.stopping = threading.Event()
         self.inbox: queues.SimpleQueue[Any] = queues.SimpleQueue()
         self.handlers = Handlers(concurrency, self.inbox, self.stopping)
+        self.window = Window(concurrency)
         self.running = Roster()
-        self.in_hand: deque[tuple[uuid.UUID, str]] = deque()
+        self.in_hand = Hand()
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
-        self.pace = deque([0, 0], maxlen=2)
-        """Attempts that ended in the last turn that had any: for as many threads ids are popped ahead."""
-
-        self.was_fed = False
-        """Whether ids came since the last pop: where one was, there may be more."""
-
         self.is_draining = False
         """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
 
@@ -102,14 +98,14 @@ class Horse:
 
     @property
     def free(self) -> int:
-        """Handler threads with nothing to do."""
+        """Jobs that may be claimed now."""
         return self._room(0)
 
     def _room(self, ended_count: int) -> int:
         """Jobs that may be claimed once so many of those that run are over."""
         if self.is_draining or self.stopping.is_set():
             return 0
-        room = self.concurrency - len(self.running) + ended_count
+        room = max(0, self.window.size - len(self.running) + ended_count)
         return min(room, self.max_jobs - self.claimed_count) if self.max_jobs else room
 
     def _collect(self) -> list[Outcome]:
@@ -121,13 +117,13 @@ class Horse:
             try:
                 message = self.inbox.get(block=block, timeout=timeout)
             except queues.Empty:
-                return outcomes
-            block = False
+                break
+            timeout = self.handlers.left_s
+            block = timeout < NEVER  # what is begun at once shall end in one group
             if isinstance(message, Outcome):
                 outcomes.append(message)
             elif isinstance(message, list):
-                self.in_hand.extend(message)
-                self.was_fed = True
+                self.in_hand.feed(message)
             elif message == "empty" and self.is_burst and not self.running and not self.in_hand and not outcomes:
                 self.is_draining = True
             elif message == "down":
@@ -135,17 +131,23 @@ class Horse:
             elif message == "idle" and self.fetcher is not None:
                 names, room = self.fetcher.open_queues, self.free - len(self.in_hand)
                 self.in_hand.extend(self.recorder.oldest_queued(names, room, older_than_s=conf().lost_margin_s))
+        if released := self.handlers.overdue():
+            self.window.close()
+            self.claimed_count -= len(released)
+            self.in_hand.give_back([(outcome.row.id, outcome.row.queue) for outcome in released])
+        return outcomes + released
 
     def _patience_s(self) -> float:
         """Seconds to wait for news at most: until the next tick, until something needs its mirror, or until
-        ids that were popped ahead have waited long enough for a thread."""
-        waits = [max(0.0, self.last_tick + TICK_S - time.monotonic())]
-        if self.in_hand:
-            waits.append(AHEAD_S)
-        return min(*waits, self.running.patience_s())
+        what was popped or claimed ahead has waited long enough for a thread."""
+        tick_s = max(0.0, self.last_tick + TICK_S - time.monotonic())
+        ahead_s = AHEAD_S if self.in_hand else NEVER
+        return min(tick_s, ahead_s, self.handlers.left_s, self.running.patience_s())
 
     def _turn(self, outcomes: list[Outcome]) -> None:
-        wanted = [self.in_hand.popleft() for _ in range(min(self._room(len(outcomes)), len(self.in_hand)))]
+        if outcomes or not self.running:
+            self.window.observe([outcome.run_s for outcome in outcomes], len(self.running))
+        wanted = self.in_hand.draw(self._room(len(outcomes)))
         is_tick = time.monotonic() - self.last_tick >= TICK_S
         done = Done()
         if outcomes or wanted or is_tick:
@@ -156,13 +158,14 @@ class Horse:
                 self.running.pop(outcome.ended.job_id, None)
             self._start(done.claimed)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
-                self.in_hand.extendleft(reversed(wanted))
+                self.in_hand.give_back(wanted)
                 self.is_draining, self.exit_code = True, RECYCLE
             if is_tick:
                 self._tick(done.cancelled, done.paused)
         if self.fetcher is None:
             self.is_draining = True  # one attempt was asked for, and there is no other
-        self._tell_redis(done.moved, len(outcomes), len(done.claimed))  # step 4
+        self.in_hand.note(len(outcomes), len(done.claimed))
+        self._tell_redis(done.moved)  # step 4
         if outcomes and not self.inbox.empty():
             self.recorder.gaps.leave_one()
 
@@ -195,19 +198,16 @@ class Horse:
 
     # --- Redis and the tick -----------------------------------------------------------------------
 
-    def _tell_redis(self, moved: list[Row], ended_count: int, claimed_count: int) -> None:
+    def _tell_redis(self, moved: list[Row]) -> None:
         turn = queue.turn_for(moved)
+        turn.pushes = [pushed for pushed in turn.pushes if pushed not in self.in_hand]
         if self.fetcher is not None:  # a stock RQ worker names itself
             turn.worker, turn.starts = self.worker, self.running.unmirrored()
         turn.mirrors = [*turn.mirrors, *self.running.mirrors()]
-        self.pace = deque([self.pace[-1], ended_count], maxlen=2) if (ended_count or not claimed_count) else self.pace
-        room = self._room(min(max(self.pace), len(self.running)))
-        surplus = max(0, len(self.in_hand) - room)
-        turn.returns = [self.in_hand.pop() for _ in range(surplus)][::-1]
-        if self.fetcher is not None and (max(self.pace) or self.was_fed):
-            turn.pop = max(0, room - len(self.in_hand))
-            turn.queues = self.fetcher.open_queues
-            self.was_fed = False
+        room = self._room(min(self.in_hand.expected, len(self.running)))
+        turn.returns = self.in_hand.surplus(room)
+        if self.fetcher is not None:
+            turn.pop, turn.queues = self.in_hand.missing(room), self.fetcher.open_queues
         if turn.mirrors or turn.pushes or turn.deletes or turn.returns or turn.pop:
             if time.monotonic() < self.broker_down_until:
                 self.recorder.remember(moved)

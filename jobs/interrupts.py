@@ -50,7 +50,9 @@ class Slot:
         finally:
             with self._lock:
                 self._token = None
-            _settle()
+                is_fired = self._fired is not None
+            if is_fired:
+                _settle()
 
     def interrupt(self, token: object, kind: type[Interrupted]) -> None:
         """Raise `kind` in the thread if it still runs that job; called from other threads. Once a job."""

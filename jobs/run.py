@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import orjson
 import pydantic
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from jobs import failpoints, registry
 from jobs.conf import conf
@@ -35,6 +37,16 @@ FORGET_SESSION = (
 
 TIMEOUT = "timeout"
 """The error code of an attempt that ran too long, however it was ended."""
+
+
+_thread = threading.local()
+
+
+def _note_connection(**_: Any) -> None:
+    _thread.has_connected = True
+
+
+connection_created.connect(_note_connection, dispatch_uid="jobs.run")
 
 
 def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
@@ -186,6 +198,8 @@ def _leave_no_transaction() -> None:
     So may a soft timeout that arrives while Django enters or leaves a block. `close` inside a block keeps the dead
     connection for whoever leaves the block; here nobody will, so the block is forgotten first.
     """
+    if not getattr(_thread, "has_connected", False):  # asking Django costs more than a job that does nothing
+        return
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or not connection.get_autocommit() or _is_in_transaction(connection):
             connection.in_atomic_block = connection.closed_in_transaction = False

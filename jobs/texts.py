@@ -22,6 +22,8 @@ MESSAGE_MAX = 2_000
 _SUSPICIOUS = re.compile(r"\\u0000|\d{19}")
 """What may be NUL, or an integer beyond 64 bits: a cheap look before the thorough one."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 class Unstorable(ValueError):
     """A result that is no JSON, or that a database could not store."""
@@ -35,7 +37,7 @@ def to_json(document: Any, max_bytes: int) -> str:
     if isinstance(document, BaseModel):
         document = document.model_dump(mode="json")
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(document)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise Unstorable(f"it cannot be stored as JSON: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -16,8 +16,7 @@ from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import CHUNK, insert_events
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """An attempt that is over, under the fence (attempt, lease) it was claimed with."""
 
     job_id: uuid.UUID
@@ -52,10 +51,9 @@ _ENDING_CHANGES = {
     Event.DOUBT: "queued_at = NULL",
     Event.ABORT: "finished_at = {now}",
 }
-_COLUMNS = (
-    "vid uuid", "vattempt int", "vlease uuid", "vfailed int", "vcrashed int", "vdelay float8", "vresult jsonb",
-    "vprogress jsonb", "vcode text", "vmessage text",
-)  # fmt: skip
+_COLUMNS: tuple[str, ...] = ("vid uuid", "vattempt int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
+_TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text", "vmessage text")
+"""What there is to say only of an attempt that did not succeed."""
 
 
 def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
@@ -70,7 +68,7 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
         doubt = doubts.get(item.job_id, Doubt.NONE)
         event = lifecycle.ending(item.end, item.budget, doubt, is_cancel_requested=False)
         if item.end is End.RETURNED and event is not Event.SUCCEED and item.error_code is None:
-            item = replace(item, result=None, error_code=OPEN_EFFECT, error_message=OPEN_EFFECT_MESSAGE)
+            item = item._replace(result=None, error_code=OPEN_EFFECT, error_message=OPEN_EFFECT_MESSAGE)
         by_event.setdefault(event, []).append(item)
     moved: list[Row] = []
     overtaken: list[Ended] = []
@@ -89,7 +87,15 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
 
 def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
     changes = _ENDING_CHANGES[event].format(now=NOW, after=after("vdelay"))
+    columns_of_v = _COLUMNS
+    ended: list[tuple[Any, ...]] = [
+        (db_id(item.job_id), item.attempt, db_id(item.lease_id), item.progress, item.result) for item in items
+    ]
+    errors: dict[uuid.UUID, tuple[str | None, str | None]] = {}
     if event is not Event.SUCCEED:
+        columns_of_v += _TROUBLE_COLUMNS
+        ended = [(*values, *_trouble(item)) for values, item in zip(ended, items, strict=True)]
+        errors = {item.job_id: (item.error_code, item.error_text or item.error_message) for item in items}
         changes += (
             ", error_code = COALESCE(vcode, error_code)"
             ", error_message = CASE WHEN vcode IS NULL THEN error_message ELSE vmessage END"
@@ -100,32 +106,21 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
         guard = " AND cancel_requested_at IS NULL"
     elif event is Event.ABORT:
         guard = " AND cancel_requested_at IS NOT NULL"
-    ended = [
-        (
-            db_id(item.job_id),
-            item.attempt,
-            db_id(item.lease_id),
-            int(item.end in (End.RAISED, End.PERMANENT, End.RETURNED)),
-            int(item.end is End.DIED),
-            item.delay_s,
-            item.result,
-            item.progress,
-            item.error_code,
-            item.error_message,
-        )
-        for item in items
-    ]
     rows = fetch(
-        f"WITH v AS ({table(*_COLUMNS)})"
+        f"WITH v AS ({table(*columns_of_v)})"
         f" UPDATE jobs_job SET status = '{lifecycle.TRANSITIONS[event].target}', version = version + 1,"
         f" progress = COALESCE(vprogress, progress), {changes} FROM v"
         f" WHERE id = vid AND status || '' = 'running' AND attempt = vattempt AND lease_id = vlease{guard}"
         f" RETURNING {columns()}",
         [as_table(ended)],
     )
-    errors = {item.job_id: (item.error_code, item.error_text or item.error_message) for item in items}
     insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, errors=errors)
     return rows
+
+
+def _trouble(item: Ended) -> tuple[Any, ...]:
+    has_failed = item.end in (End.RAISED, End.PERMANENT, End.RETURNED)
+    return int(has_failed), int(item.end is End.DIED), item.delay_s, item.error_code, item.error_message
 
 
 def running_of(lease_id: uuid.UUID) -> list[Row]:
@@ -141,6 +136,8 @@ def _doubts(ended: Sequence[Ended]) -> dict[uuid.UUID, Doubt]:
     """What the effects of each job leave open, read after its row was locked."""
     ids = [db_id(item.job_id) for item in ended if item.has_effects]
     doubts: dict[uuid.UUID, Doubt] = {}
+    if not ids:
+        return doubts
     with connection.cursor() as cursor:
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]

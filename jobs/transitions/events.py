@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jobs.lifecycle import TRANSITIONS, Actor, Event, Status
@@ -13,44 +14,55 @@ from jobs.rows import Row, as_table, db_id, run, table
 CHUNK = 500
 """Jobs a statement, where their number is open: a statement of thousands would hold its locks for long."""
 
-_COLUMNS = (
-    "job_id uuid", "source text", "target text", "attempt int", "who text", "run_after timestamptz", "error_code text",
-    "error_text text",
-)  # fmt: skip
+NONE: Mapping[uuid.UUID, tuple[str | None, str | None]] = MappingProxyType({})
+
+_COLUMNS: tuple[str, ...] = ("job_id uuid", "target text", "attempt int")
+_MORE_COLUMNS = ("run_after timestamptz", "error_code text", "error_text text")
+"""What an event has that is neither a submit nor the start or the success of an attempt."""
+
+_SUBMIT_COLUMNS = (*_COLUMNS, "who text", "actor text", "run_after timestamptz")
 
 
 def insert_events(
     event: Event,
-    rows: Iterable[Row],
+    rows: Sequence[Row],
     *,
     actor: Actor,
-    who: str | dict[uuid.UUID, str],
-    source: str | dict[uuid.UUID, str] | None,
-    errors: dict[uuid.UUID, tuple[str | None, str | None]] | None = None,
+    who: str,
+    source: Status,
+    errors: Mapping[uuid.UUID, tuple[str | None, str | None]] = NONE,
 ) -> None:
     """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor."""
-    if event is not Event.SUBMIT and actor not in TRANSITIONS[event].actors:
+    if actor not in TRANSITIONS[event].actors:
         raise ValueError(f"{event} is not for the actor {actor}")
-    parameters: list[tuple[Any, ...]] = []
-    for row in rows:
-        code, text = (errors or {}).get(row.id, (None, None))
-        parameters.append(
-            (
-                db_id(row.id),
-                source.get(row.id) if isinstance(source, dict) else source,
-                row.status,
-                row.attempt,
-                who[row.id] if isinstance(who, dict) else who,
-                row.run_after if row.status == Status.SCHEDULED else None,
-                code,
-                text,
-            )
-        )
-    if not parameters:
+    if not rows:
         return
+    columns, events = _COLUMNS, [_event(row) for row in rows]
+    if errors or any(row.status == Status.SCHEDULED for row in rows):
+        columns += _MORE_COLUMNS
+        nothing = (None, None)
+        events = [(*event, _due(row), *errors.get(row.id, nothing)) for event, row in zip(events, rows, strict=True)]
+    names = ", ".join(column.split()[0] for column in columns)
     run(
-        "INSERT INTO jobs_event"
-        " (job_id, source, target, attempt, who, run_after, error_code, error_text, event, actor, at)"
-        f" SELECT v.*, '{event}', '{actor}', {NOW} FROM ({table(*_COLUMNS)}) AS v",
-        [as_table(parameters)],
+        f"INSERT INTO jobs_event ({names}, who, source, event, actor, at)"
+        f" SELECT v.*, %s, '{source}', '{event}', '{actor}', {NOW} FROM ({table(*columns)}) AS v",
+        [who, as_table(events)],
     )
+
+
+def insert_submits(submitted: Iterable[tuple[Row, str, Actor]]) -> None:
+    """One event row per new job: (row, who submitted it, and what they are)."""
+    events = [(*_event(row), who, actor, _due(row)) for row, who, actor in submitted]
+    run(
+        "INSERT INTO jobs_event (job_id, target, attempt, who, actor, run_after, event, at)"
+        f" SELECT v.*, '{Event.SUBMIT}', {NOW} FROM ({table(*_SUBMIT_COLUMNS)}) AS v",
+        [as_table(events)],
+    )
+
+
+def _event(row: Row) -> tuple[Any, ...]:
+    return db_id(row.id), row.status, row.attempt
+
+
+def _due(row: Row) -> Any:
+    return row.run_after if row.status == Status.SCHEDULED else None

@@ -6,6 +6,8 @@ import datetime as dt
 import time
 from pathlib import Path
 
+from django.db import transaction
+
 import jobs
 from jobs import mirror, operate
 from jobs.lifecycle import Actor
@@ -164,3 +166,21 @@ def test_a_cancel_inside_an_effect_waits_for_its_end(world: World) -> None:
     reached(job_id, "cancelled")
     assert Effect.objects.get(job_id=job_id).status == "done"
     assert story(job_id) == ["submit", "start", "request_cancel", "abort"]
+
+
+def test_nothing_waits_behind_slow_jobs_that_was_claimed_with_quick_ones(world: World) -> None:
+    """Quick jobs let one thread hold many claims; then slow ones come, and what no thread begins goes back."""
+    with transaction.atomic():
+        quick = [echo() for _ in range(500)]
+    slow = echo(sleepSeconds=30)
+    behind = [echo(value=number) for number in range(30)]
+    world.worker("--concurrency", "1")
+    all_reached(quick, "succeeded")
+    reached(slow, "running")
+    eventually(lambda: set(Job.objects.filter(id__in=behind).values_list("status", flat=True)) == {"queued"}, 1.5)
+    other = world.worker("--concurrency", "1")
+    all_reached(behind, "succeeded")
+    assert Job.objects.get(id=slow).status == "running", other.log
+    for job_id in behind:
+        assert story(job_id) in (["submit", "start", "succeed"], ["submit", "start", "release", "start", "succeed"])
+    assert any("release" in story(job_id) for job_id in behind)

@@ -81,3 +81,25 @@ def test_a_line_begins_with_its_time_in_utc() -> None:
     record = logging.LogRecord("somebody", logging.INFO, __file__, 0, "a message", (), None)
     record.created, record.msecs = 1_000_000_000.25, 250.0
     assert Line().format(record) == "2001-09-09T01:46:40.250Z INFO    somebody: a message"
+
+
+class Shouting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).upper()
+
+
+@pytest.mark.parametrize(
+    "formatter", [Shouting(), logging.Formatter("%(message)-9s|"), logging.Formatter("{message} !", style="{"), None]
+)
+def test_a_formatter_of_somebody_else_formats_each_message(
+    log: logging.Logger, formatter: logging.Formatter | None
+) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    log.addHandler(handler)
+    say_each(log, logging.INFO, ["one", "two"])
+    together = stream.getvalue()
+    for message in ("one", "two"):
+        log.info(message)
+    assert stream.getvalue() == 2 * together
