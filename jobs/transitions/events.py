@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,8 +19,6 @@ NONE: Mapping[uuid.UUID, tuple[str | None, str | None]] = MappingProxyType({})
 _COLUMNS: tuple[str, ...] = ("job_id uuid", "target text", "attempt int")
 _MORE_COLUMNS = ("run_after timestamptz", "error_code text", "error_text text")
 """What an event has that is neither a submit nor the start or the success of an attempt."""
-
-_SUBMIT_COLUMNS = (*_COLUMNS, "who text", "actor text", "run_after timestamptz")
 
 
 def insert_events(
@@ -47,16 +45,6 @@ def insert_events(
         f"INSERT INTO jobs_event ({names}, who, source, event, actor, at)"
         f" SELECT v.*, %s, '{source}', '{event}', '{actor}', {NOW} FROM ({table(*columns)}) AS v",
         [who, as_table(events)],
-    )
-
-
-def insert_submits(submitted: Iterable[tuple[Row, str, Actor]]) -> None:
-    """One event row per new job: (row, who submitted it, and what they are)."""
-    events = [(*_event(row), who, actor, _due(row)) for row, who, actor in submitted]
-    run(
-        "INSERT INTO jobs_event (job_id, target, attempt, who, actor, run_after, event, at)"
-        f" SELECT v.*, '{Event.SUBMIT}', {NOW} FROM ({table(*_SUBMIT_COLUMNS)}) AS v",
-        [as_table(events)],
     )
 
 
