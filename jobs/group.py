@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import DatabaseError, connection
 
@@ -23,13 +23,31 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LARGEST = 100
-"""Requests in one group: bounds how long the first of them waits."""
+"""Requests in one group, give or take those that were offered together: bounds how long the first of them waits."""
 
 SQLITE_PAUSE_S = 0.001
 """A gap after a commit with more to follow: without it other writers of SQLite wait 100 to 300 ms."""
 
 SHARED_S = 0.1
 """Seconds for which others are expected to write again, after they did."""
+
+
+class Bundle(Generic[Item, Result]):
+    """Items that were offered together, and what tells whoever did."""
+
+    def __init__(self, items: Sequence[Item], future: Future[Any], *, is_one: bool = False) -> None:
+        self.items = items
+        self.future = future
+        self.is_one = is_one
+        """Whether the future is of the only item's result, instead of a list of results."""
+
+    def settle(self, results: Sequence[Result | Exception]) -> None:
+        if not self.is_one:
+            self.future.set_result(results)
+        elif isinstance(results[0], Exception):
+            self.future.set_exception(results[0])
+        else:
+            self.future.set_result(results[0])
 
 
 class Group(Generic[Item, Result]):
@@ -45,7 +63,7 @@ class Group(Generic[Item, Result]):
         self._name = name
         self._commit = commit
         self._after = after
-        self._waiting: queue.SimpleQueue[tuple[Item, Future[Result]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Bundle[Item, Result]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pid = 0
 
@@ -56,7 +74,14 @@ class Group(Generic[Item, Result]):
         """
         self._ensure_thread()
         future: Future[Result] = Future()
-        self._waiting.put((item, future))
+        self._waiting.put(Bundle([item], future, is_one=True))
+        return future
+
+    def offer_all(self, items: Sequence[Item]) -> Future[Sequence[Result | Exception]]:
+        """As `offer` of each, with one future of all results: it costs once what a future costs."""
+        self._ensure_thread()
+        future: Future[Sequence[Result | Exception]] = Future()
+        self._waiting.put(Bundle(items, future))
         return future
 
     def _ensure_thread(self) -> None:
@@ -68,34 +93,35 @@ class Group(Generic[Item, Result]):
                 threading.Thread(target=self._loop, args=(self._waiting,), name=self._name, daemon=True).start()
                 self._pid = os.getpid()
 
-    def _loop(self, waiting: queue.SimpleQueue[tuple[Item, Future[Result]]]) -> None:
+    def _loop(self, waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
         gaps = Gaps()
         while True:
             group = [waiting.get()]
-            while len(group) < LARGEST:
+            size = len(group[0].items)
+            while size < LARGEST:
                 try:
                     group.append(waiting.get_nowait())
                 except queue.Empty:
                     break
-            self._run([pair for pair in group if pair[1].set_running_or_notify_cancel()])
+                size += len(group[-1].items)
+            self._run([bundle for bundle in group if bundle.future.set_running_or_notify_cancel()])
             if not waiting.empty():
                 gaps.leave_one()
 
-    def _run(self, group: list[tuple[Item, Future[Result]]]) -> None:
+    def _run(self, group: list[Bundle[Item, Result]]) -> None:
         if not group:
             return
-        items = [item for item, _ in group]
+        items = [item for bundle in group for item in bundle.items]
         try:
             results = self._commit(items)
         except BaseException as error:  # whatever it is, every waiting request needs an answer
-            for _, future in group:
-                future.set_exception(error)
+            for bundle in group:
+                bundle.future.set_exception(error)
             return
-        for (_, future), result in zip(group, results, strict=True):
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        at = 0
+        for bundle in group:
+            bundle.settle(results[at : at + len(bundle.items)])
+            at += len(bundle.items)
         try:
             self._after(items, results)
         except Exception:

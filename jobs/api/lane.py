@@ -28,11 +28,11 @@ from jobs.api.base import job_id
 from jobs.api.heads import Head, Headers, Heads, head_of
 from jobs.api.health import Live
 from jobs.api.replies import Reply
-from jobs.api.waiters import Looks, Waiters
-from jobs.api.waiting import Awaited, NeedsThread, put_in_lane, result_of
+from jobs.api.waiters import Commits, Looks, done
+from jobs.api.waiting import Awaited, NeedsThread, put_in_lane
 from jobs.conf import conf
 from jobs.documents import API
-from jobs.errors import TooLarge
+from jobs.errors import JobsError, TooLarge
 
 log = logging.getLogger("jobs.api")
 
@@ -108,7 +108,7 @@ class Lane:
             "status": reading.JobStatus.as_view(),
             "live": Live.as_view(),
         }
-        self.waiters = Waiters()
+        self.commits = Commits()
         self.looks = Looks()
         self.heads = Heads()
         self.has_plain_shell = all(_is_plain(layer) for layer in middleware)
@@ -147,14 +147,16 @@ class Lane:
                 raise NeedsThread
             if len(body) > conf().payload_max_bytes:
                 raise TooLarge
-            future = submitting.begin(identity, body, head.text(b"idempotency-key"), in_lane=True)
+            job = submitting.read(identity, body, head.text(b"idempotency-key"))
         except Exception:
             give_back(rate_key)
             return None
-        await self.waiters.done(future)
+        outcomes = await self.commits.of(job)
+        if isinstance(outcomes, Exception):
+            return problems.reply(outcomes, number)
         try:
-            return submitting.end(result_of(future))
-        except Exception as error:
+            return submitting.end(outcomes)
+        except JobsError as error:
             return problems.reply(error, number)
 
     async def _answer(self, scope: Scope, body: bytes, route: Route) -> HttpResponse | None:
@@ -171,7 +173,7 @@ class Lane:
         except NeedsThread:
             return None
         if isinstance(response, Awaited):
-            await self.waiters.done(response.future)
+            await done(response.future)
             response = response.finish()
         response = cast(Any, response).render()
         for layer in reversed(self.middleware):

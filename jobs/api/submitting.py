@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any, ClassVar
 
 import orjson
@@ -55,16 +54,16 @@ class Jobs(JobList):
     )
     def post(self, request: Request) -> Response:
         body = body_of(request._request, conf().payload_max_bytes)
-        future = begin(identity_of(request), body, request.META.get(KEY_HEADER), in_lane=is_in_lane(request._request))
+        job = read(identity_of(request), body, request.META.get(KEY_HEADER))
+        future = submission.offer([job], may_join=not is_in_lane(request._request))
         return Awaited(future, lambda outcomes: end(outcomes).response())
 
 
-def begin(identity: Identity, body: bytes, header_key: str | None, *, in_lane: bool) -> Future[list[Outcome]]:
-    """Hand the job to the group that is committed next. Raises what makes a request malformed."""
-    job = envelope.parse(
+def read(identity: Identity, body: bytes, header_key: str | None) -> JobRequest:
+    """What is asked for. Raises what makes a request malformed."""
+    return envelope.parse(
         loads(body), client=identity.client, source=API_SOURCE, header_key=header_key, who=identity.who, is_json=True
     )
-    return submission.offer([job], may_join=not in_lane)
 
 
 def end(outcomes: list[Outcome]) -> Reply:

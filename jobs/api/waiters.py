@@ -3,71 +3,72 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from jobs import mirror
-from jobs.api.waiting import WAIT_S
+from jobs import mirror, submission
+from jobs.api.waiting import WAIT_S, result_of
+from jobs.envelope import JobRequest
+from jobs.submission import Outcome
 
-SWEEP_S = 1.0
-"""How exact WAIT_S is: a timer for each request would cost more than the rest of its wait."""
+
+async def done(future: Future[Any]) -> None:
+    """Wait until the future is done, or for WAIT_S: then the view tells the client. Does not cancel it: its rows may be
+    committed already."""
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        timer = loop.call_later(WAIT_S, _settle, waiter, None)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(_settle, waiter, None))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
 
 
-class Waiters:
-    """Requests whose rows are being committed. A group's futures are settled one after another by another thread:
-    the loop is woken once for all of them."""
+def _settle(waiter: asyncio.Future[Any], result: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(result)
+
+
+class Commits:
+    """Creates that arrive in one turn of the loop go into their group together, and wake the loop together."""
 
     def __init__(self) -> None:
-        self._begin(None)
+        self._turn: list[tuple[JobRequest, asyncio.Future[list[Outcome] | Exception]]] = []
 
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """A ring or a sweep of a loop that has ended is not answered any more."""
-        self._loop = loop
-        self._over: deque[asyncio.Future[None]] = deque()
-        self._is_rung = False
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
-
-    async def done(self, future: Future[Any]) -> None:
-        """Wait until the future is done, or for WAIT_S: then the view tells the client. Does not cancel it: its rows
-        may be committed already."""
-        if future.done():
-            return
+    def of(self, request: JobRequest) -> asyncio.Future[list[Outcome] | Exception]:
+        """Done when its group is committed, or after WAIT_S. To cancel it stops no commit."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._begin(loop)
+        if not self._turn:
+            loop.call_soon(self._hand_over, loop)
         waiter = loop.create_future()
-        if not self._waiting:
-            loop.call_later(SWEEP_S, self._sweep, loop)
-        self._waiting.append((time.monotonic() + WAIT_S, waiter))
-        future.add_done_callback(lambda _: self._ring(loop, waiter))
-        await waiter
+        self._turn.append((request, waiter))
+        return waiter
 
-    def _ring(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-        self._over.append(waiter)
-        if not self._is_rung:
-            self._is_rung = True
-            loop.call_soon_threadsafe(self._let_all_go)
-
-    def _let_all_go(self) -> None:
-        self._is_rung = False  # before the look that follows: who comes after it rings
-        while self._over:
-            _let_go(self._over.popleft())
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let those go that have waited for too long; they stand in the order of their deadlines."""
-        now = time.monotonic()
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= now):
-            _let_go(self._waiting.popleft()[1])
-        if self._waiting:
-            loop.call_later(SWEEP_S, self._sweep, loop)
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        turn, self._turn = self._turn, []
+        waiters = [waiter for _, waiter in turn]
+        future = submission.offer_each([request for request, _ in turn])
+        timer = loop.call_later(WAIT_S, _settle_all, future, waiters)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(_settle_all, future, waiters, timer))
 
 
-def _let_go(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _settle_all(
+    future: Future[Sequence[list[Outcome] | Exception]],
+    waiters: Sequence[asyncio.Future[list[Outcome] | Exception]],
+    timer: asyncio.TimerHandle | None = None,
+) -> None:
+    if timer is not None:
+        timer.cancel()
+    try:
+        results = result_of(future)
+    except Exception as error:
+        results = [error] * len(waiters)
+    for waiter, result in zip(waiters, results, strict=True):
+        _settle(waiter, result)
 
 
 class Looks:

@@ -32,7 +32,7 @@ from jobs.group import Group
 from jobs.submission.accept import Outcome, Submitted, answer_known, commit, pair_of, store, tell_redis
 from jobs.submission.validate import prepare
 
-__all__ = ["Outcome", "Submitted", "dry_run", "offer", "prepare", "submit", "submit_many"]
+__all__ = ["Outcome", "Submitted", "dry_run", "offer", "offer_each", "prepare", "submit", "submit_many"]
 
 
 def submit(
@@ -108,6 +108,11 @@ def offer(requests: Sequence[JobRequest], *, may_join: bool = True) -> Future[li
         future.set_result(submit_many(requests))
         return future
     return _group.offer(requests)
+
+
+def offer_each(requests: Sequence[JobRequest]) -> Future[Sequence[list[Outcome] | Exception]]:
+    """As `offer` of each, with one future for all. Not inside a transaction."""
+    return _group.offer_all([[request] for request in requests])
 
 
 def dry_run(request: JobRequest) -> Submitted | None:

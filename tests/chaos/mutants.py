@@ -81,13 +81,13 @@ def early_acknowledgement() -> None:
         if group:
             try:
                 with transaction.atomic():
-                    for (_, future), result in zip(group, self._commit([item for item, _ in group]), strict=True):
-                        future.set_result(result)
+                    for bundle in group:
+                        bundle.settle(self._commit(bundle.items))
                     time.sleep(0.05)
             except Exception as error:
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
+                for bundle in group:
+                    if not bundle.future.done():
+                        bundle.future.set_exception(error)
 
     Group._run = run  # type: ignore[method-assign]
 

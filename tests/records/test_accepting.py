@@ -154,6 +154,30 @@ def test_what_arrives_during_a_commit_shares_the_next_one() -> None:
     assert groups == [1, LARGEST, 20]
 
 
+def test_what_is_offered_together_has_its_own_result_each() -> None:
+    groups: list[list[int]] = []
+    first, go = threading.Event(), threading.Event()
+
+    def commit(items: Any) -> Any:
+        groups.append(list(items))
+        first.set()
+        go.wait(10)
+        return [ValueError() if item % 2 else item for item in items]
+
+    group: Group[int, int] = Group("test", commit, lambda items, results: None)
+    lone = group.offer(0)
+    first.wait(10)
+    together, odd, left, last = group.offer_all([1, 2, 3]), group.offer(5), group.offer_all([7]), group.offer_all([8])
+    assert left.cancel()
+    go.set()
+    assert [str(result) for result in together.result(10)] == ["", "2", ""]
+    assert lone.result(10) == 0
+    assert last.result(10) == [8]
+    with pytest.raises(ValueError):
+        odd.result(10)
+    assert groups == [[0], [1, 2, 3, 5, 8]]
+
+
 def test_one_row_that_cannot_be_stored_does_not_fail_its_group() -> None:
     bad = replace(request({"value": 2}), client=None)  # type: ignore[arg-type]
     results = submission._commit_group([[request({"value": 1})], [bad], [request({"value": 3})]])
