@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from jobs.conf import conf
 from jobs.documents import status_document
 from jobs.lifecycle import Status
 from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
-from jobs.rows import as_table, db_id, run, table
+from jobs.rows import as_table, db_id, in_few, run, table
 
 CHUNK = 50
 """Rows a commit. A job brings about ten rows of other tables with it, and on SQLite a commit holds the only
@@ -51,19 +51,24 @@ def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] 
     """Delete everything that is older than its retention; what was deleted. `on_chunk` hears of each commit."""
     now = now or clock.now()
     counts = Counts()
-    for name, chunk in (
-        ("jobs", _prune_jobs),
-        ("keys", _prune_keys),
-        ("stats", _prune_stats),
-        ("leases", _prune_leases),
-        ("drops", _prune_drops),
+    for name, chunks in (
+        ("jobs", _prune_jobs(now)),
+        ("keys", _each(_prune_keys, now)),
+        ("stats", _each(_prune_stats, now)),
+        ("leases", _each(_prune_leases, now)),
+        ("drops", _each(_prune_drops, now)),
     ):
-        while deleted := chunk(now):
+        for deleted in chunks:
             setattr(counts, name, getattr(counts, name) + deleted)
             if on_chunk is not None:
                 on_chunk(counts)
             time.sleep(PAUSE_S)
     return counts
+
+
+def _each(chunk: Callable[[dt.datetime], int], now: dt.datetime) -> Iterator[int]:
+    while deleted := chunk(now):
+        yield deleted
 
 
 def would_prune(now: dt.datetime | None = None) -> Counts:
@@ -74,13 +79,12 @@ def would_prune(now: dt.datetime | None = None) -> Counts:
 
 
 def _old_jobs(now: dt.datetime) -> QuerySet[Job]:
+    """Only final ones have finished. Said without naming the others, so that the index on finished_at is searched."""
     kept = dt.timedelta(days=conf().job_retention_days)
     open_effects = Effect.objects.filter(job_id=OuterRef("pk"), status__in=OPEN_EFFECTS)
     return Job.objects.filter(
-        Q(status__in=(Status.SUCCEEDED, Status.CANCELLED), finished_at__lt=now - kept)
-        | Q(status=Status.FAILED, finished_at__lt=now - FAILED_KEPT_TIMES * kept),
+        ~Q(status=Status.FAILED, finished_at__gte=now - FAILED_KEPT_TIMES * kept),
         ~Q(has_effects=True) | ~Exists(open_effects),
-        # Implied by the two above; lets the index on finished_at serve the query.
         finished_at__lt=now - kept,
     ).order_by()
 
@@ -109,10 +113,21 @@ def _old_drops(now: dt.datetime) -> QuerySet[DroppedSlots]:
     return DroppedSlots.objects.filter(at__lt=before).order_by("pk")
 
 
-def _prune_jobs(now: dt.datetime) -> int:
-    """One commit. The rows are read before it and judged again under their locks: somebody may run a finished
+def _prune_jobs(now: dt.datetime) -> Iterator[int]:
+    """The longest finished first. Each chunk is looked for from where the last one ended, past the failed ones that are
+    kept longer. Where nothing can be deleted, because others have locked it, the next run goes on."""
+    since = dt.datetime.min.replace(tzinfo=dt.UTC)
+    while jobs := list(_old_jobs(now).filter(finished_at__gte=since).order_by("finished_at")[:CHUNK]):
+        deleted = _delete_jobs(jobs, now)
+        if not deleted:
+            return
+        yield deleted
+        since = jobs[-1].finished_at or since
+
+
+def _delete_jobs(jobs: Sequence[Job], now: dt.datetime) -> int:
+    """One commit. The rows were read before it and are judged again under their locks: somebody may run a finished
     job anew meanwhile."""
-    jobs = list(_old_jobs(now)[:CHUNK])
     tombstones = {job.pk: orjson.dumps(tombstone(job)).decode() for job in jobs if job.key is not None}
     with transaction.atomic():
         locked = _old_jobs(now).filter(pk__in=[job.pk for job in jobs]).select_for_update(skip_locked=True)
@@ -129,7 +144,8 @@ def _leave_tombstones(tombstones: dict[uuid.UUID, str]) -> None:
     if tombstones:
         run(
             f"WITH v AS ({table('vid uuid', 'vdocument jsonb')})"
-            " UPDATE jobs_idempotencykey SET tombstone = vdocument FROM v WHERE job_id = vid",
+            " UPDATE jobs_idempotencykey SET tombstone = vdocument FROM v"
+            f" WHERE job_id = vid AND job_id {in_few('SELECT vid FROM v')}",
             [as_table([(db_id(job_id), document) for job_id, document in tombstones.items()])],
         )
 

@@ -12,8 +12,8 @@ from django.db import connection
 
 from jobs import mirror, queue
 from jobs.conf import conf
-from jobs.models.clock import NOW, after, parse
-from jobs.rows import Row, columns, db_id, db_time, fetch, for_update, marks, mirror_entry, py_id
+from jobs.models.clock import NOW, fixed, parse
+from jobs.rows import Row, columns, db_id, db_time, fetch, for_update, in_few, is_postgresql, marks, mirror_entry, py_id
 
 BEAT = "jobs:beat"
 """`<epoch>:<beat>`: what the last housekeeper copied from the database."""
@@ -69,7 +69,7 @@ def everything(beat: int, epoch: int) -> Rebuilt:
     pipeline.execute()
     pushed = _walk("status = 'queued'", "queued_at", broker, is_push=True)
     mirrored = _walk("status IN ('scheduled', 'running', 'in_doubt')", "id", broker)
-    mirrored += _walk(f"finished_at > {after('-' + str(RECENT_S))}", "finished_at", broker)
+    mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker)
     copy_beat(beat, epoch)
     return Rebuilt(pushed, pushed + mirrored)
 
@@ -105,27 +105,34 @@ def repush_lost(name: str) -> int:
     future is from before the clock was set back, and would hide its job until the clock comes round again.
     """
     margin_s = conf().lost_margin_s
-    count = _push_again(name, f"queued_at > {after()}", [margin_s])
+    count = _push_again(name, f"queued_at > {fixed()}", [margin_s])
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM jobs_job WHERE status = 'queued' AND queue = %s"
-            f" AND queued_at < {after('-' + str(margin_s))} LIMIT 1",
+            f" AND queued_at < {fixed('-' + str(margin_s))} LIMIT 1",
             [name],
         )
         if cursor.fetchone() is None:
             return count
     head = _head(name)
-    bound = f"queued_at < {after('-' + str(margin_s))}" + ("" if head is None else " AND queued_at < %s")
-    return count + _push_again(name, bound, [] if head is None else [head])
+    bound = fixed("-" + str(margin_s))
+    if head is None:
+        return count + _push_again(name, f"queued_at < {bound}", [])
+    # One bound, not two: an index is searched for one of them, and all that lies below it is read.
+    earlier = "LEAST" if is_postgresql() else "MIN"
+    return count + _push_again(name, f"queued_at < {earlier}({bound}, %s)", [head])
 
 
 def _push_again(name: str, bound: str, parameters: Sequence[Any]) -> int:
     count = 0
     while True:
+        lost = (
+            f"SELECT id FROM jobs_job WHERE status = 'queued' AND queue = %s AND {bound}"
+            f" ORDER BY queued_at LIMIT {CHUNK}{for_update(skip_locked=True)}"
+        )
         rows = fetch(
-            f"UPDATE jobs_job SET queued_at = {NOW} WHERE status = 'queued' AND id IN (SELECT id FROM jobs_job"
-            f" WHERE status = 'queued' AND queue = %s AND {bound}"
-            f" ORDER BY queued_at LIMIT {CHUNK}{for_update(skip_locked=True)}) RETURNING {columns()}",
+            f"UPDATE jobs_job SET queued_at = {NOW} WHERE status || '' = 'queued' AND id {in_few(lost)}"
+            f" RETURNING {columns()}",
             [name, *parameters],
         )
         if rows:
@@ -144,7 +151,7 @@ def _head(name: str) -> Any:
         if ids:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"SELECT id, queued_at FROM jobs_job WHERE status = 'queued' AND id IN ({marks(len(ids))})",
+                    f"SELECT id, queued_at FROM jobs_job WHERE status || '' = 'queued' AND id IN ({marks(len(ids))})",
                     [db_id(i) for i in ids],
                 )
                 queued = {py_id(raw_id): queued_at for raw_id, queued_at in cursor.fetchall()}
@@ -165,7 +172,7 @@ def _less_margin(queued_at: Any) -> Any:
 def mend_mirrors_of(lease_id: uuid.UUID) -> None:
     """Mirror again what a dead horse finished last: it may have died between its commit and its call."""
     rows: list[Row] = fetch(
-        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {after('-60')} AND lease_id = %s", [db_id(lease_id)]
+        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {fixed('-60')} AND lease_id = %s", [db_id(lease_id)]
     )
     if rows:
         mirror.write(rows)

@@ -183,6 +183,12 @@ def marks(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 
+def in_few(query: str) -> str:
+    """`IN (query)` for a query of few rows. PostgreSQL, which cannot know that they are few, searches for each of an array;
+    of an IN it makes a join, and reads the whole other table for that."""
+    return f"= ANY(ARRAY({query}))" if is_postgresql() else f"IN ({query})"
+
+
 def fetch(sql: str, parameters: Sequence[Any]) -> list[Row]:
     """Run SQL that returns `columns()`."""
     return [make_row(raw) for raw in run(sql, parameters)]

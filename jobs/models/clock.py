@@ -34,6 +34,14 @@ def after(expression: str = "%s") -> str:
     return f"clock_after({expression})"
 
 
+def fixed(expression: str = "%s") -> str:
+    """The same, to compare a column with: worked out once a statement, so that an index can be searched for it.
+    PostgreSQL asks a bare `clock_timestamp()` anew for each row, and so reads all of them."""
+    if connection.vendor == "postgresql":
+        return f"((SELECT clock_timestamp()) + make_interval(secs => {expression}))"
+    return after(expression)
+
+
 def now() -> dt.datetime:
     """The database's present time, aware, UTC. One query on PostgreSQL, none on SQLite."""
     if connection.vendor == "sqlite":

@@ -8,8 +8,21 @@ from typing import Any, NamedTuple
 
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
-from jobs.models.clock import NOW
-from jobs.rows import Row, as_table, columns, db_id, fetch, for_update, is_postgresql, make_row, marks, run, table
+from jobs.models.clock import NOW, fixed
+from jobs.rows import (
+    Row,
+    as_table,
+    columns,
+    db_id,
+    fetch,
+    for_update,
+    in_few,
+    is_postgresql,
+    make_row,
+    marks,
+    run,
+    table,
+)
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events
 
@@ -21,11 +34,14 @@ def promote(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
 
 def promote_due(limit: int, *, who: str) -> list[Row]:
     """Promote the jobs whose time has come, at most `limit`, those that waited longest first."""
+    is_scheduled = "status = 'scheduled'"
+    if not is_postgresql():  # SQLite, without statistics, would find them by status and read all of them
+        is_scheduled = f"likelihood({is_scheduled}, 0.9999)"
     due = (
-        "id IN (SELECT id FROM jobs_job WHERE status = 'scheduled'"
-        f" AND run_after <= {NOW} ORDER BY run_after LIMIT {int(limit)}{for_update(skip_locked=True)})"
+        f"SELECT id FROM jobs_job WHERE {is_scheduled} AND run_after <= {fixed('0')}"
+        f" ORDER BY run_after LIMIT {int(limit)}{for_update(skip_locked=True)}"
     )
-    return _update(Event.PROMOTE, f"queued_at = {NOW}", due, [], actor=Actor.HOUSEKEEPING, who=who)
+    return _update(Event.PROMOTE, f"queued_at = {NOW}", f"id {in_few(due)}", [], actor=Actor.HOUSEKEEPING, who=who)
 
 
 class Claimed(NamedTuple):
@@ -134,13 +150,16 @@ def _move(
 
 
 def _update(event: Event, changes: str, where: str, parameters: Sequence[Any], *, actor: Actor, who: str) -> list[Row]:
-    """Move the matching jobs that are in a source status of the event. One source status: one UPDATE."""
+    """Move the matching jobs that are in a source status of the event. One source status: one UPDATE.
+
+    `where` names them by id; `status || ''` keeps the planner from reading all jobs of that status instead.
+    """
     transition = lifecycle.TRANSITIONS[event]
     moved: list[Row] = []
     for source in transition.sources:
         rows = fetch(
             f"UPDATE jobs_job SET status = '{transition.target}', version = version + 1, {changes}"
-            f" WHERE {where} AND status = '{source}' RETURNING {columns()}",
+            f" WHERE {where} AND status || '' = '{source}' RETURNING {columns()}",
             parameters,
         )
         if rows:
