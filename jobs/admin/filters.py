@@ -91,6 +91,11 @@ class EffectStatusFilter(ColumnFilter):
     def values(self) -> Iterable[str]:
         return [str(status) for status in Effect.Status]
 
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The index of those that are not done is searched only where that is said in its words."""
+        narrowed = super().queryset(request, queryset)
+        return narrowed if self.value() in (None, Effect.Status.DONE) else narrowed.exclude(status=Effect.Status.DONE)
+
 
 class CreatedFilter(admin.SimpleListFilter):
     """By age. The ids sort by time of creation, so the primary key answers it."""
