@@ -6,6 +6,7 @@ import argparse
 import logging
 import signal
 import sys
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -46,12 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write("\n".join([*plan, ""]))
         return 0
     try:
+        began = time.monotonic()
         facts = machine.describe() | _limit(options.only)
         figures = runner.run(_measures(options), systems, rounds, is_quick=options.quick)
     except KeyboardInterrupt:
         return INTERRUPTED
     length = "quick" if options.quick else "full"
-    report = tables.Report(facts, {"rounds": str(rounds), "length": length}, figures)
+    took = f"{(time.monotonic() - began) / 60:.0f} min"
+    report = tables.Report(facts, {"rounds": str(rounds), "length": length, "took": took}, figures)
     sys.stdout.write(tables.render(report) + "\n")
     if not options.no_write:
         RESULTS.write_text(report.dumped())

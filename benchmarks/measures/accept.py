@@ -8,8 +8,8 @@ from benchmarks.measures.stored import expect_stored
 from benchmarks.peers.base import Site
 
 WARM_UP_S = 1
-SECONDS = 8
-QUICK_SECONDS = 3
+SECONDS = 5
+QUICK_SECONDS = 2
 
 
 def _single(site: Site, is_quick: bool) -> float:

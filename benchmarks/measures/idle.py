@@ -34,7 +34,8 @@ IDLE = Measure(
     unit="MB; % of a core",
     rule=(
         f"Concurrency {CONCURRENCY}, {SETTLE_S} s after its first job; all processes of the worker: proportional set "
-        f"size (what several share counts once), and processor time over {SECONDS} s. No API runs."
+        f"size (what several share counts once), and processor time over {SECONDS} s. No API runs. Measured once."
     ),
     cases=(Cases(("memory", "processor"), _taken),),
+    most_rounds=1,
 )

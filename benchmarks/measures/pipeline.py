@@ -13,7 +13,7 @@ from benchmarks.services import NotMeasured
 
 CONCURRENCY = 50
 LEAD_S = 2
-STEADY_S = 8
+STEADY_S = 6
 QUICK_STEADY_S = 3
 TRAIL_S = 1
 

@@ -12,6 +12,7 @@ Seen = TypeVar("Seen")
 
 POLL_S = 0.02
 TIMEOUT_S = 60
+SHOWN = 60
 
 
 def until(look: Callable[[], Seen], is_it: Callable[[Seen], bool], what: str, timeout_s: float = TIMEOUT_S) -> Seen:
@@ -19,6 +20,6 @@ def until(look: Callable[[], Seen], is_it: Callable[[Seen], bool], what: str, ti
     deadline = time.monotonic() + timeout_s
     while not is_it(seen := look()):
         if time.monotonic() > deadline:
-            raise NotMeasured(f"waited {timeout_s:.0f} s for {what}")
+            raise NotMeasured(f"waited {timeout_s:.0f} s for {what}, and saw {str(seen)[:SHOWN]}")
         time.sleep(POLL_S)
     return seen
