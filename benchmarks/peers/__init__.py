@@ -21,6 +21,7 @@ SYSTEMS: list[System] = [
         ),
         store=PostgresStore,
     ),
+    Ours(setting="SQLite, DEBUG=1", persists="as ours (SQLite)", is_debug=True),
     BullMQ(),
     BullMQ(
         setting="completed jobs dropped",

@@ -9,7 +9,9 @@ from subprocess import Popen
 
 from benchmarks.services import NotMeasured, Processes
 
-OWN_SETTING = "own setting"  # the case of those whose concurrency is part of their setting
+# The case of those whose concurrency is part of their setting, and the number that stands for it.
+OWN_SETTING = "own setting"
+OWN_CONCURRENCY = 0
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,12 @@ class Api:
 
 
 class Site(ABC):
-    """One system, set up on a broker and a database of its own."""
+    """One system, set up on a broker and a database of its own.
+
+    `paces`: about how many jobs a second it gets done at each concurrency, by which the number of jobs is chosen.
+    """
+
+    paces: Mapping[int, int]
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
@@ -61,8 +68,6 @@ class Site(ABC):
 
 class Enqueues(Site):
     """A system without an HTTP API of its own: jobs are enqueued by a program in a process that ends."""
-
-    pace: int  # about so many jobs a second, by which the number of jobs is chosen
 
     @abstractmethod
     def enqueue(self, jobs: int) -> None: ...

@@ -48,6 +48,8 @@ class BullMQSite(Site):
 
 
 class ValkeySite(BullMQSite):
+    paces = {1: 4_500, 10: 16_000, 50: 20_000}
+
     def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
         self._broker = processes.broker()
         port = self._broker.connection_pool.connection_kwargs["port"]

@@ -26,6 +26,8 @@ class BullMQPostgres(System):
 
 
 class PostgresSite(BullMQSite):
+    paces = {1: 1_500, 10: 3_000, 50: 3_000}
+
     def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
         self._store = PostgresStore(processes)
         super().__init__(processes, {"DATABASE_URL": self._store.url}, keeps_completed=keeps_completed)

@@ -21,6 +21,7 @@ from benchmarks.stores import PostgresStore, SQLiteStore, Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SET_UP_TIMEOUT_S = 60
+PACES = {SQLiteStore: {1: 5_000, 10: 10_000, 50: 15_000}, PostgresStore: {1: 2_000, 10: 5_000, 50: 8_000}}
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,22 @@ class Ours(System):
     )
     store: type[Store] = SQLiteStore
 
+    is_debug: bool = False
+
     def takes_part(self, measure: str, case: str) -> bool:
+        if self.is_debug:
+            return (measure, case) == ("accept", "single")
         return case != OWN_SETTING
 
     def site(self, processes: Processes) -> Site:
-        return OurSite(processes, self.store(processes))
+        return OurSite(processes, self.store(processes), is_debug=self.is_debug)
 
 
 class OurSite(Site):
-    def __init__(self, processes: Processes, store: Store) -> None:
+    def __init__(self, processes: Processes, store: Store, *, is_debug: bool = False) -> None:
         super().__init__(processes)
         self.store = store
+        self.paces = PACES[type(store)]
         self._broker = processes.broker()
         port = self._broker.connection_pool.connection_kwargs["port"]
         self._accepted: int | None = None  # known once a worker runs: nothing is accepted from then on
@@ -55,7 +61,7 @@ class OurSite(Site):
             "ALLOWED_HOSTS": "127.0.0.1",
             "JOBS_DATA_DIR": str(processes.folder / "data"),
             "JOBS_DEMO": "1",
-            "DEBUG": "0",
+            "DEBUG": str(int(is_debug)),
         }
         self._manage("migrate", "-v", "0")
         self._key = json.loads(self._manage("apikey", "create", "bench", "--unlimited", "--json"))["key"]

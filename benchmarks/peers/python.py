@@ -9,7 +9,7 @@ from subprocess import Popen
 
 import redis
 
-from benchmarks.peers.base import OWN_SETTING, Api, Enqueues, Site, System
+from benchmarks.peers.base import OWN_CONCURRENCY, OWN_SETTING, Api, Enqueues, Site, System
 from benchmarks.python import HERE, command
 from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
 from benchmarks.stores import Store
@@ -23,7 +23,7 @@ class PythonPeer(System):
 
     app: str
     worker: tuple[str, ...]
-    pace: int  # about so many jobs a second, by which the number of jobs is chosen
+    pace: int
     left: Callable[[PythonSite], int]
     store: type[Store] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class PythonSite(Enqueues):
     def __init__(self, peer: PythonPeer, processes: Processes) -> None:
         super().__init__(processes)
         self._peer = peer
-        self.pace = peer.pace
+        self.paces = {OWN_CONCURRENCY: peer.pace}
         self.broker: redis.Redis = processes.broker()
         port = self.broker.connection_pool.connection_kwargs["port"]
         self._environment = {

@@ -18,11 +18,11 @@ INSTALL_TIMEOUT_S = 600
 
 def command(program: str, *arguments: str) -> list[str]:
     """A program of that environment: `python`, or a command that a package brings."""
-    return [str(_environment() / "bin" / program), *arguments]
+    return [str(environment() / "bin" / program), *arguments]
 
 
 @cache
-def _environment() -> Path:
+def environment() -> Path:
     folder = Path(os.environ.get("JOBS_DATA_DIR", HERE.parent.parent / "var")) / "benchmarks" / "python"
     stamp = folder / "installed.txt"
     if not stamp.exists() or stamp.read_text() != PINS.read_text():

@@ -1,4 +1,4 @@
-"""Two Django views in front of RQ or Celery, as ours and Express have them: one job, and a batch."""
+"""Django views in front of RQ or Celery, as ours and Express have them: one job, and a batch where there is a call for it."""
 
 import importlib
 import json
