@@ -53,6 +53,7 @@ class Protocol(HttpToolsProtocol):
         self.stage = Stage.BETWEEN
         self.requests = 0
         self.head_bytes = 0
+        self.head_max_bytes: int = settings.SERVE_HEAD_MAX_BYTES
         self.is_refused = False
         self.timer: TimerHandle | None = None
         self.timed: tuple[int, Stage] | None = None
@@ -74,7 +75,7 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if is_going_on and self._part() == head:
             self.head_bytes += len(data)  # the parser shows a header only once it is whole
-            if self.head_bytes > settings.SERVE_HEAD_MAX_BYTES:
+            if self.head_bytes > self.head_max_bytes:
                 self._refuse(431, _too_large())
         if not self.is_refused:
             self._keep_time()
@@ -96,10 +97,14 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > settings.SERVE_HEAD_MAX_BYTES:
+        size, keys = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            keys += name == ONLY_ONCE
+        if size > self.head_max_bytes:
             self._refuse(431, _too_large())
             raise Refused
-        if sum(name == ONLY_ONCE for name, _ in self.headers) > 1:
+        if keys > 1:
             self._refuse(400, "The header Idempotency-Key may stand in a request once.", code="bad-key")
             raise Refused
         self.stage = Stage.BODY

@@ -56,9 +56,10 @@ def _identify(header: str, *, may_read: bool) -> Identity:
     scheme, _, text = header.partition(" ")
     if scheme.lower() != "bearer":
         raise AuthenticationFailed("Send the key as 'Authorization: Bearer <key>'.", "bad-key")
-    if not may_read and not keys.is_cached(text):
-        raise NeedsThread
-    identity = keys.identify(text)
+    try:
+        identity = keys.identify(text, may_read=may_read)
+    except keys.NotCached:
+        raise NeedsThread from None
     if identity is None:
         raise AuthenticationFailed("This API key is not known, revoked or expired.", "bad-key")
     return identity

@@ -53,16 +53,17 @@ def head_of(scope: MutableMapping[str, Any], view: str) -> Head | None:
     """The head of a request for the view; None where a header stands twice that should not, or there is a query."""
     if scope["query_string"]:
         return None
-    same, varying = [], {}
+    same: list[Any] = [view, scope["scheme"]]
+    varying: dict[bytes, bytes] = {}
     for header in scope["headers"]:
-        name, value = header
+        name = header[0]
         if name not in VARYING:
-            same.append(header)
+            same.append(tuple(header))
         elif name in varying:
             return None
         else:
-            varying[name] = value
-    return Head((view, scope["scheme"], *same), varying)
+            varying[name] = header[1]
+    return Head(tuple(same), varying)
 
 
 class Heads:

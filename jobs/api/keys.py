@@ -138,23 +138,23 @@ class _Known:
 _cache: dict[str, _Known] = {}
 
 
-def is_cached(text: str) -> bool:
-    """Whether `identify` would answer without the database."""
-    match = TOKEN.fullmatch(text)
-    if match is None:
-        return True  # no key at all: the answer is known
-    known = _cache.get(match[1])
-    return known is not None and known.is_fresh
+class NotCached(Exception):
+    """Only the database knows this key."""
 
 
-def identify(text: str) -> Identity | None:
-    """The identity of a key, or None: malformed, unknown, revoked, expired, or with another secret."""
+def identify(text: str, *, may_read: bool = True) -> Identity | None:
+    """The identity of a key, or None: malformed, unknown, revoked, expired, or with another secret.
+
+    Raises NotCached where the database has to be asked and `may_read` is not set.
+    """
     match = TOKEN.fullmatch(text)
     if match is None:
         return None
     prefix, secret = match.groups()
     known = _cache.get(prefix)
     if known is None or not known.is_fresh:
+        if not may_read:
+            raise NotCached
         known = _read(prefix)
     if known is None or not hmac.compare_digest(known.secret_hash, _digest(secret)):
         return None

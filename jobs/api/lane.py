@@ -191,7 +191,10 @@ def _route_of(scope: Scope) -> Route | None:
     is_create = method == "POST" and path == API
     if not is_create and not (method == "GET" and path.startswith(API + "/") and path.endswith("/status")):
         return None
-    if not any(name == b"authorization" for name, _ in scope["headers"]):
+    for header in scope["headers"]:
+        if header[0] == b"authorization":
+            break
+    else:
         return None  # a session, which is in the database
     if is_create:
         return Route("create", {})
