@@ -52,11 +52,10 @@ class SQLiteStore(Store):
 class PostgresStore(Store):
     def __init__(self, processes: Processes) -> None:
         self.url = postgres.database(processes)
-        self._connection: psycopg.Connection | None = None
+        self._connection = psycopg.connect(self.url, autocommit=True)
+        processes.afterwards(self._connection.close)
 
     def rows(self, query: str) -> list[Any]:
-        if self._connection is None:
-            self._connection = psycopg.connect(self.url, autocommit=True)
         return self._connection.execute(query.encode()).fetchall()
 
     def write(self, statements: Iterable[str]) -> None:
