@@ -6,7 +6,7 @@ from subprocess import Popen
 
 from benchmarks.calls import Poster
 from benchmarks.measures.waiting import until
-from benchmarks.peers.base import Api, Site
+from benchmarks.peers.base import OWN_CONCURRENCY, Api, Enqueues, Site
 
 
 def start_ready_worker(site: Site, api: Api, concurrency: int) -> Popen[bytes]:
@@ -15,4 +15,12 @@ def start_ready_worker(site: Site, api: Api, concurrency: int) -> Popen[bytes]:
     process = site.start_worker(concurrency)
     Poster(api).post(f"ready-{process.pid}", {})
     until(site.done, lambda done: done > before, "a first job to be done")
+    return process
+
+
+def start_own_worker(site: Enqueues) -> Popen[bytes]:
+    """The same of a system without an API."""
+    site.enqueue(1)
+    process = site.start_worker(OWN_CONCURRENCY)
+    until(site.remaining, lambda remaining: remaining == 0, "a first job to be done")
     return process

@@ -72,6 +72,14 @@ class Enqueues(Site):
     @abstractmethod
     def enqueue(self, jobs: int) -> None: ...
 
+    def submit_long(self) -> None:
+        """Enqueue a job that outlasts the measurement."""
+        raise NotImplementedError
+
+    def long_starts(self) -> int:
+        """How often that job was started."""
+        raise NotImplementedError
+
     def start_api(self) -> Api:
         raise NotMeasured("has no HTTP API of its own")
 

@@ -35,7 +35,7 @@ _on_sqlite = partial(_with_results, persists=IN_SQLITE, store=SQLiteStore)
 _on_postgres = partial(_with_results, persists=IN_POSTGRES, store=PostgresStore)
 
 CELERY = (  # which has no call for a batch
-    _without_results(setting="prefork 2", worker=_AS_IT_COMES, accepts=("single",)),
+    _without_results(setting="prefork 2", worker=_AS_IT_COMES, is_usual=True, accepts=("single",)),
     _without_results(setting="solo, no logs", worker=_SOLO, environment=_AHEAD),
     _on_sqlite(setting="prefork 2, results in SQLite", worker=_AS_IT_COMES, environment=_RESULTS),
     _on_sqlite(setting="solo, no logs, results in SQLite", worker=_SOLO, environment={**_RESULTS, **_AHEAD}),

@@ -43,7 +43,7 @@ _procrastinate = partial(
 )
 
 OTHERS = (
-    _dramatiq(setting="2 processes of 8 threads", worker=_DRAMATIQ, pace=4_000),
+    _dramatiq(setting="2 processes of 8 threads", worker=_DRAMATIQ, pace=4_000, is_usual=True),
     _dramatiq(
         setting="2 processes of 8 threads, 1,000 taken ahead",
         worker=_DRAMATIQ,
@@ -56,6 +56,7 @@ OTHERS = (
         environment={"KEEP": "1"},
         worker=_HUEY,
         pace=1_500,
+        is_usual=True,
     ),
     _huey(
         setting="2 processes, no logs, no results",
@@ -69,6 +70,7 @@ OTHERS = (
         persists="job and an event for each step in PostgreSQL, fsync and synchronous_commit on",
         worker=(*_PROCRASTINATE, "worker"),
         pace=200,
+        is_usual=True,
     ),
     _procrastinate(
         setting="concurrency 50, no logs, done jobs deleted",

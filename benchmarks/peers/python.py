@@ -28,10 +28,18 @@ class PythonPeer(System):
     store: type[Store] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     set_up: tuple[str, ...] = ()
+    is_usual: bool = False  # the setting to look at where speed does not count
     accepts: tuple[str, ...] = ()  # cases of accept: Django views stand in front of it
 
     def takes_part(self, measure: str, case: str) -> bool:
-        return (measure == "drain" and case == OWN_SETTING) or (measure == "accept" and case in self.accepts)
+        match measure:
+            case "drain":
+                return case == OWN_SETTING
+            case "accept":
+                return case in self.accepts
+            case "idle" | "recovery":
+                return self.is_usual
+        return False
 
     def site(self, processes: Processes) -> Site:
         return PythonSite(self, processes)
@@ -49,6 +57,7 @@ class PythonSite(Enqueues):
             "DJANGO_SETTINGS_MODULE": "settings",
             "REDIS_URL": f"redis://127.0.0.1:{port}/0",
             "APP": peer.app,
+            "STARTS": str(processes.folder / "starts"),
             **peer.environment,
         }
         if peer.store:
@@ -86,6 +95,13 @@ class PythonSite(Enqueues):
 
     def enqueue(self, jobs: int) -> None:
         self._run("python", str(HERE / "fill.py"), self._peer.app, str(jobs))
+
+    def submit_long(self) -> None:
+        self._run("python", str(HERE / "long.py"), self._peer.app)
+
+    def long_starts(self) -> int:
+        starts = self.processes.folder / "starts"
+        return len(starts.read_text().splitlines()) if starts.exists() else 0
 
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(

@@ -21,6 +21,7 @@ RQ = (
         persists="job in Valkey, with its result for 500 s; no database, up to a second lost with the broker",
         worker=_WORKER,
         pace=200,
+        is_usual=True,
         accepts=("single", "batch of 100"),
     ),
     _rq(

@@ -1,6 +1,7 @@
 """Celery: its usual settings out of Django's, and one task."""
 
 import django
+import long
 from celery import Celery
 
 app = Celery("bench")
@@ -10,6 +11,16 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 @app.task
 def echo(*value):
     return value
+
+
+@app.task
+def rest():
+    long.rest()
+
+
+def submit_long():
+    django.setup()
+    rest.delay()
 
 
 def submit(job_id, value):

@@ -3,6 +3,7 @@
 import os
 
 import dramatiq
+import long
 from dramatiq.brokers.redis import RedisBroker
 
 dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
@@ -11,6 +12,15 @@ dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
 @dramatiq.actor
 def echo(*value):
     """Returns nothing: Dramatiq warns at each value that no results backend keeps."""
+
+
+@dramatiq.actor
+def rest():
+    long.rest()
+
+
+def submit_long():
+    rest.send()
 
 
 def fill(jobs):

@@ -2,6 +2,7 @@
 
 import os
 
+import long
 from huey import RedisHuey
 
 huey = RedisHuey("bench", url=os.environ["REDIS_URL"], results=os.environ["KEEP"] == "1")
@@ -10,6 +11,15 @@ huey = RedisHuey("bench", url=os.environ["REDIS_URL"], results=os.environ["KEEP"
 @huey.task()
 def echo(*value):
     return value
+
+
+@huey.task()
+def rest():
+    long.rest()
+
+
+def submit_long():
+    rest()
 
 
 def fill(jobs):

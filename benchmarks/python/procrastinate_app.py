@@ -3,6 +3,7 @@
 import asyncio
 import os
 
+import long
 from procrastinate import App, PsycopgConnector
 
 CHUNK = 1_000
@@ -13,6 +14,16 @@ app = App(connector=PsycopgConnector(conninfo=os.environ["DATABASE_URL"]), impor
 @app.task(name="echo")
 async def echo(value):
     return value
+
+
+@app.task(name="rest")
+def rest():
+    long.rest()
+
+
+def submit_long():
+    with app.open():
+        rest.defer()
 
 
 async def _fill(jobs):

@@ -4,6 +4,7 @@ import os
 
 import django
 import django_rq
+import long
 from rq import Queue
 
 CHUNK = 500
@@ -12,6 +13,11 @@ RESULT_TTL_S = int(os.environ.get("RESULT_TTL_S", "500"))  # RQ's own default; 0
 
 def echo(*value):
     return value
+
+
+def submit_long():
+    django.setup()
+    django_rq.get_queue().enqueue(long.rest, job_timeout=2 * long.SECONDS)
 
 
 def submit(job_id, value):

@@ -11,6 +11,7 @@ from benchmarks import runner, tables
 from benchmarks.measures.base import Beyond, Measure
 from benchmarks.measures.growth import case
 from benchmarks.numbers import shown
+from benchmarks.peers import SYSTEMS
 from benchmarks.peers.base import System
 from benchmarks.runner import Figure
 from benchmarks.services import NotMeasured
@@ -80,3 +81,10 @@ def test_the_table_of_growth_tells_how_much_slower_each_size_is() -> None:
 )
 def test_a_figure_is_written_by_the_digits_that_count(value: float, text: str) -> None:
     assert shown(value) == text
+
+
+def test_of_each_product_without_an_api_one_setting_is_looked_at_where_speed_does_not_count() -> None:
+    products = [system.product for system in SYSTEMS if system.takes_part("recovery", "kill -9")]
+    others = [product for product in products if product != "ours"]
+    assert len(others) == len(set(others))
+    assert {"bullmq", "rq", "celery", "dramatiq", "huey", "procrastinate"} <= set(others)
