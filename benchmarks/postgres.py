@@ -25,13 +25,20 @@ SETTINGS = {
 _numbers = itertools.count(1)
 
 
-def database(processes: Processes) -> str:
+def database(processes: Processes, template: str = "template1") -> str:
     """The URL of a fresh database, dropped when the processes have ended."""
     server = _server()
     name = f"bench_{next(_numbers)}"
-    _administer(server, f"CREATE DATABASE {name}")
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     processes.afterwards(lambda: _administer(server, f"DROP DATABASE {name} WITH (FORCE)"))
     return server.url(name)
+
+
+def kept(url: str) -> str:
+    """The name of a copy of that database, which nobody may be connected to, for the rest of the run."""
+    name = f"kept_{next(_numbers)}"
+    _administer(_server(), f"CREATE DATABASE {name} TEMPLATE {url.rpartition('/')[2]}")
+    return name
 
 
 def version() -> str:

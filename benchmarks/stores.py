@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -30,13 +31,18 @@ class Store(ABC):
     def write(self, statements: Iterable[str]) -> None:
         """Run them one after the other in a connection of their own, which begins no transaction by itself."""
 
+    @abstractmethod
+    def copies(self) -> Callable[[Processes], Store]:
+        """What makes further databases like this one as it is now. Nobody else may be connected to it."""
+
     def number(self, query: str) -> int:
         return int(self.rows(query)[0][0])
 
 
 class SQLiteStore(Store):
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, content: bytes = b"") -> None:
         self.path = processes.folder / "db.sqlite3"
+        self.path.write_bytes(content)
         self.url = f"sqlite:///{self.path}"
 
     def rows(self, query: str) -> list[Any]:
@@ -48,10 +54,14 @@ class SQLiteStore(Store):
             for statement in statements:
                 database.execute(statement)
 
+    def copies(self) -> Callable[[Processes], Store]:
+        self.write(["PRAGMA wal_checkpoint(TRUNCATE)"])
+        return partial(SQLiteStore, content=self.path.read_bytes())
+
 
 class PostgresStore(Store):
-    def __init__(self, processes: Processes) -> None:
-        self.url = postgres.database(processes)
+    def __init__(self, processes: Processes, template: str = "template1") -> None:
+        self.url = postgres.database(processes, template)
         self._connection = psycopg.connect(self.url, autocommit=True)
         processes.afterwards(self._connection.close)
 
@@ -62,3 +72,7 @@ class PostgresStore(Store):
         with psycopg.connect(self.url, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+    def copies(self) -> Callable[[Processes], Store]:
+        self._connection.close()
+        return partial(PostgresStore, template=postgres.kept(self.url))

@@ -7,12 +7,17 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+
+import redis
 
 from benchmarks.admin import Account
 from benchmarks.peers.base import OWN_SETTING, Api, Site, System
@@ -42,33 +47,43 @@ class Ours(System):
         return case != OWN_SETTING
 
     def site(self, processes: Processes) -> Site:
-        return OurSite(processes, self.store(processes), is_debug=self.is_debug)
+        return OurSite(processes, _prepared(self.store), is_debug=self.is_debug)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tables and an API key, made once a run and copied: migrating takes longer than some figures."""
+
+    secret_key: str
+    api_key: str
+    copy: Callable[[Processes], Store]
+
+
+@cache
+def _prepared(store_type: type[Store]) -> Prepared:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Processes(Path(folder)) as processes:
+        store = store_type(processes)
+        environment = _environment(processes, store, processes.broker(), secrets.token_urlsafe(50))
+        _manage(environment, "migrate", "-v", "0")
+        made = _manage(environment, "apikey", "create", "bench", "--unlimited", "--json")
+        return Prepared(environment["SECRET_KEY"], json.loads(made)["key"], store.copies())
 
 
 class OurSite(Site):
-    def __init__(self, processes: Processes, store: Store, *, is_debug: bool = False) -> None:
+    def __init__(self, processes: Processes, prepared: Prepared, *, is_debug: bool = False) -> None:
         super().__init__(processes)
-        self.store = store
-        self.paces = PACES[type(store)]
+        self.store = prepared.copy(processes)
+        self.paces = PACES[type(self.store)]
         self._broker = processes.broker()
-        port = self._broker.connection_pool.connection_kwargs["port"]
+        self._key = prepared.api_key
         self._accepted: int | None = None  # known once a worker runs: nothing is accepted from then on
-        self._environment = {
-            "ENV_FILE": os.devnull,
-            "SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": store.url,
-            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-            "ALLOWED_HOSTS": "127.0.0.1",
-            "JOBS_DATA_DIR": str(processes.folder / "data"),
-            "JOBS_DEMO": "1",
-            "DEBUG": str(int(is_debug)),
+        self._environment = _environment(processes, self.store, self._broker, prepared.secret_key) | {
+            "DEBUG": str(int(is_debug))
         }
-        self._manage("migrate", "-v", "0")
-        self._key = json.loads(self._manage("apikey", "create", "bench", "--unlimited", "--json"))["key"]
 
     def start_api(self) -> Api:
         port = free_port()
-        process = self.processes.start("serve", self._command("serve", "--port", str(port)), self._environment)
+        process = self.processes.start("serve", _command("serve", "--port", str(port)), self._environment)
         self.processes.await_ready(process, lambda: listens(port))
         jobs = f"http://127.0.0.1:{port}/api/jobs"
         return Api(process, jobs, f"{jobs}/batch", {"authorization": f"Bearer {self._key}"}, f"{jobs}/{{id}}/status")
@@ -76,7 +91,7 @@ class OurSite(Site):
     def start_worker(self, concurrency: int) -> Popen[bytes]:
         if self._accepted is None:
             self._accepted = self._count("TRUE")
-        command = self._command("rqworker", "--concurrency", str(concurrency))
+        command = _command("rqworker", "--concurrency", str(concurrency))
         return self.processes.start("worker", command, self._environment)
 
     def remaining(self) -> int:
@@ -109,27 +124,51 @@ class OurSite(Site):
     def superuser(self) -> Account:
         account = Account("bench", secrets.token_urlsafe())
         self._environment["DJANGO_SUPERUSER_PASSWORD"] = account.password
-        self._manage("createsuperuser", "--noinput", "--username", account.name, "--email", "bench@example.com")
+        _manage(
+            self._environment,
+            "createsuperuser",
+            "--noinput",
+            "--username",
+            account.name,
+            "--email",
+            "bench@example.com",
+        )
         return account
 
     def _count(self, condition: str) -> int:
         return self.store.number(f"SELECT count(*) FROM jobs_job WHERE {condition}")
 
-    def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, str(ROOT / "manage.py"), *arguments]
 
-    def _manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            self._command(*arguments),
-            env={**inherited(), **self._environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SET_UP_TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            raise NotMeasured(f"`manage.py {arguments[0]}` failed: {done.stderr.strip()[-300:]}")
-        return done.stdout
+def _environment(processes: Processes, store: Store, broker: redis.Redis, secret_key: str) -> dict[str, str]:
+    port = broker.connection_pool.connection_kwargs["port"]
+    return {
+        "ENV_FILE": os.devnull,
+        "SECRET_KEY": secret_key,
+        "DATABASE_URL": store.url,
+        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "JOBS_DATA_DIR": str(processes.folder / "data"),
+        "JOBS_DEMO": "1",
+        "DEBUG": "0",
+    }
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "manage.py"), *arguments]
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        _command(*arguments),
+        env={**inherited(), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SET_UP_TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        raise NotMeasured(f"`manage.py {arguments[0]}` failed: {done.stderr.strip()[-300:]}")
+    return done.stdout
 
 
 def _unix_s(moment: str | datetime) -> float:
