@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 from django.db import DatabaseError, connection
@@ -52,17 +53,19 @@ class Bundle(Generic[Item, Result]):
 
 class Group(Generic[Item, Result]):
     """`commit(items)` gives one result (or exception) an item, in order, and raises only when nothing was stored;
-    `after(items, results)` is what may follow once the futures are settled."""
+    `after(items, results)` is what may follow once the futures are settled. The thread runs inside `around()`."""
 
     def __init__(
         self,
         name: str,
         commit: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         after: Callable[[Sequence[Item], Sequence[Result | Exception]], None],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._name = name
         self._commit = commit
         self._after = after
+        self._around = around
         self._waiting: queue.SimpleQueue[Bundle[Item, Result]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pid = 0
@@ -90,8 +93,12 @@ class Group(Generic[Item, Result]):
         with self._lock:
             if self._pid != os.getpid():  # first use, or first use in a forked process
                 self._waiting = queue.SimpleQueue()
-                threading.Thread(target=self._loop, args=(self._waiting,), name=self._name, daemon=True).start()
+                threading.Thread(target=self._begin, args=(self._waiting,), name=self._name, daemon=True).start()
                 self._pid = os.getpid()
+
+    def _begin(self, waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
+        with self._around():
+            self._loop(waiting)
 
     def _loop(self, waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
         gaps = Gaps()

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -167,7 +167,8 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
     """
     pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
     if rows and pool is not None:
-        pool.submit(_push, rows, documents)
+        wait(_aside.told)  # a slow Redis must not collect what it is to be told
+        _aside.told = [pool.submit(_push, rows, documents)]
     elif rows:
         _push(rows, documents)
 
@@ -175,7 +176,8 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
 @contextlib.contextmanager
 def pushing_aside() -> Iterator[None]:
     """What this thread pushes inside the block is told to Redis by another one, so that the next group need not
-    wait for it. The block is left when all is told."""
+    wait for it; the one after it does. The block is left when all is told."""
+    _aside.told = []
     with ThreadPoolExecutor(1, "push") as _aside.pool:
         try:
             yield

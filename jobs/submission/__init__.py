@@ -29,6 +29,7 @@ from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, JobsError
 from jobs.group import Group
+from jobs.queue import pushing_aside
 from jobs.submission.accept import Outcome, Submitted, answer_known, commit, pair_of, store, tell_redis
 from jobs.submission.validate import prepare
 
@@ -159,4 +160,5 @@ def _after_group(group: Sequence[Sequence[JobRequest]], results: Sequence[list[O
     tell_redis([outcome for outcome, _ in pairs], [request for _, request in pairs])
 
 
-_group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group)
+_group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group, pushing_aside)
+"""Steps 2 to 5 of accepting, for many requests in one commit; step 6 follows while the next group is committed."""

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import jobs
-from jobs import mirror, queue, submission
+from jobs import failpoints, mirror, queue, submission
 from jobs.errors import DatabaseUnavailable, KeyReused
 from jobs.group import LARGEST, Gaps, Group
 from jobs.models import Event, IdempotencyKey, Job
@@ -251,6 +252,16 @@ def test_a_slow_redis_costs_one_budget_and_not_the_job() -> None:
     assert time.monotonic() - began < 0.9
     assert Job.objects.filter(pk=job_id).exists()
     eventually(queue.is_reachable)
+
+
+def test_a_push_that_is_not_over_holds_no_commit(tmp_path: Path) -> None:
+    failpoints.arm((failpoints.Point("push.after", 1, "sleep"),), tmp_path)
+    try:
+        ids = [submission.offer([request()]).result(failpoints.SLEEP_S / 2)[0] for _ in range(2)]
+        assert len({job.id for job in ids if isinstance(job, Submitted)}) == 2
+    finally:
+        failpoints.arm((), tmp_path)
+    eventually(lambda: len(listed()) == 2, timeout_s=2 * failpoints.SLEEP_S)
 
 
 def test_a_full_redis_costs_nothing() -> None:
