@@ -101,8 +101,11 @@ def mirror_entry(
         if progress is not None:
             document["progress"] = progress
         document_json = orjson.dumps(document)
+        text_id = document["id"]
+    else:
+        text_id = str(row.id)
     rest = b'"owner":%b,"status":%b}' % (orjson.dumps(row.client), document_json)
-    return str(row.id), f"{row.version:08x}{progress_number:08x}", rest
+    return text_id, f"{row.version:08x}{progress_number:08x}", rest
 
 
 def _time_text(value: Any) -> str | None:

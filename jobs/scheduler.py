@@ -8,6 +8,7 @@ no worker does.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -57,6 +58,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
     def run(self, burst: bool = False) -> None:
         """Loop until SIGTERM or SIGINT; a tick that has begun is finished. `burst`: one turn."""
         self._install_signal_handlers()
+        gc.freeze()  # what is there by now stays; looking through it again and again is a tenth of a large tick
         log.info("scheduler %s started, ticking every %g s", self.name, self._interval)
         # A thread of its own: pushing a whole queue again takes longer than a tick may wait.
         housekeeping = threading.Thread(target=self._keep_house, args=(burst,), name="housekeeping", daemon=True)

@@ -41,21 +41,18 @@ _COLUMNS = (
 Overlap = Schedule.Overlap
 
 
-@dataclass
+@dataclass(slots=True)
 class Turn:
     """What becomes of one schedule in this tick."""
 
     plan: Plan
+    schedule: Due
     slots: list[dt.datetime]
     drops: list[Drop]
     buffered: dt.datetime | None
     remarks: list[str] = field(default_factory=list)
     paused_because: str = ""
     created: list[tuple[dt.datetime, uuid.UUID]] = field(default_factory=list)
-
-    @property
-    def schedule(self) -> Due:
-        return self.plan.schedule
 
 
 def carry_out(plans: Sequence[Plan], now: dt.datetime) -> list[uuid.UUID]:
@@ -87,7 +84,7 @@ def _statuses(plans: Sequence[Plan]) -> dict[str, str]:
 def _turn(plan: Plan, statuses: dict[str, str]) -> Turn:
     """The slots that may have a job now: after failures in a row none, else by the overlap policy."""
     schedule = plan.schedule
-    turn = Turn(plan, list(plan.chosen), list(plan.drops), schedule.buffered_slot)
+    turn = Turn(plan, schedule, list(plan.chosen), list(plan.drops), schedule.buffered_slot)
     most = schedule.pause_after_failures
     if turn.slots and most and failures_in_a_row(schedule, statuses) >= most:
         turn.paused_because = f"{most} of its jobs have failed in a row"
@@ -215,7 +212,8 @@ def _columns(turn: Turn, now: dt.datetime) -> tuple[Any, ...]:
     latest = [[slot_text(slot), str(job_id), _late_s(slot, now)] for slot, job_id in turn.created]
     last_job_id = turn.created[-1][1] if turn.created else schedule.last_job_id
     note = None
-    if said := "; ".join([*(drop.detail for drop in turn.drops), *turn.remarks]):
+    if turn.drops or turn.remarks:
+        said = "; ".join([*(drop.detail for drop in turn.drops), *turn.remarks])
         log.warning("schedule %s: %s", schedule.name, said)
         note = f"{slot_text(plan.pointer)}: {said}"
     is_paused = bool(turn.paused_because)

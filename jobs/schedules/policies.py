@@ -42,7 +42,7 @@ class Drop:
         return self.detail
 
 
-@dataclass
+@dataclass(slots=True)
 class Plan:
     """What a tick wants to do about one schedule; nothing of it has happened yet."""
 
