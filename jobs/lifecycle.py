@@ -80,7 +80,7 @@ TRANSITIONS: dict[Event, Transition] = {t.event: t for t in (
     Transition(_E.SUCCEED,        (_S.RUNNING,),                            _S.SUCCEEDED, (_A.WORKER,),                            "the handler returned"),
     Transition(_E.RETRY,          (_S.RUNNING,),                            _S.SCHEDULED, (_A.WORKER,),                            "the attempt failed; the next is due at run_after"),
     Transition(_E.FAIL,           (_S.RUNNING,),                            _S.FAILED,    (_A.WORKER, _A.HOUSEKEEPING),             "the error is permanent, or no failure or crash is left"),
-    Transition(_E.RELEASE,        (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the worker was told to stop, or died of another job; counts as neither failure nor crash"),
+    Transition(_E.RELEASE,        (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the worker was told to stop, or died of another job, or no thread of it was free within 25 ms; counts as neither failure nor crash"),
     Transition(_E.EXPIRE,         (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the lease was taken for dead or the process died; counts as a crash"),
     Transition(_E.DOUBT,          (_S.RUNNING,),                            _S.IN_DOUBT,  (_A.WORKER, _A.HOUSEKEEPING),             "the attempt ended with a held effect executing or in doubt"),
     Transition(_E.SETTLE,         (_S.IN_DOUBT,),                           _S.QUEUED,    (_A.OPERATOR,),                          "the last doubtful effect's truth is known, or its probe is to be asked again; the job goes on"),
