@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
@@ -25,8 +25,9 @@ from django.utils.module_loading import import_string
 from jobs.api import problems, reading, submitting
 from jobs.api.access import admit, give_back
 from jobs.api.base import job_id
-from jobs.api.heads import Head, Headers, Heads, head_of
+from jobs.api.heads import Head, Heads, head_of
 from jobs.api.health import Live
+from jobs.api.messages import Receive, Scope, Send, again, read, send_reply, send_response
 from jobs.api.replies import Reply
 from jobs.api.waiters import Commits, Looks, done
 from jobs.api.waiting import Awaited, NeedsThread, put_in_lane
@@ -36,10 +37,6 @@ from jobs.errors import JobsError, TooLarge
 
 log = logging.getLogger("jobs.api")
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 View = Callable[..., HttpResponse]
 
@@ -117,7 +114,7 @@ class Lane:
         route = _route_of(scope)
         if route is None:
             return await self.app(scope, receive, send)
-        body = await _read(scope, receive) if route.view == "create" else b""
+        body = await read(scope, receive) if route.view == "create" else b""
         if body is None:
             return None  # the client went away
         head = head_of(scope, route.view) if self.has_plain_shell else None
@@ -125,15 +122,15 @@ class Lane:
             number = problems.id_for(head.text(b"x-request-id") or "")
             reply = await self._reply(route, head, body, number)
             if reply is not None:
-                return await _send_reply(reply, number, added, send)
+                return await send_reply(reply, number, added, send)
         response = await self._answer(scope, body, route)
         if response is None:
             if route.view == "create":
-                receive = _again(body, receive)
+                receive = again(body, receive)
             return await self.app(scope, receive, send)
         if head is not None:
             self.heads.learn(head, response)
-        return await _send(response, send)
+        return await send_response(response, send)
 
     async def _reply(self, route: Route, head: Head, body: bytes, number: str) -> Reply | None:
         """What the view says, without the view; None when it has to answer itself. Nothing was changed then."""
@@ -200,52 +197,3 @@ def _route_of(scope: Scope) -> Route | None:
         return Route("create", {})
     text_id = path[len(API) + 1 : -len("/status")]
     return Route("status", {"id": text_id}) if text_id and "/" not in text_id else None
-
-
-async def _read(scope: Scope, receive: Receive) -> bytes | None:
-    """The body, or as much of it as shows that it is too large; None when the client went away."""
-    limit = conf().payload_max_bytes
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
-            return b""  # the view refuses it by its stated length
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit or not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already."""
-    sent = False
-
-    async def replay() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
-
-
-async def _send(response: HttpResponse, send: Send) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": response.content})
-
-
-async def _send_reply(reply: Reply, number: str, added: Headers, send: Send) -> None:
-    body = reply.body
-    headers = [(b"content-length", b"%d" % len(body)), (b"x-request-id", number.encode()), *added]
-    if body:
-        headers.append((b"content-type", reply.media_type.encode()))
-    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
