@@ -10,6 +10,9 @@ from benchmarks.node import command
 from benchmarks.peers.base import OWN_SETTING, Api, Site, System
 from benchmarks.services import Processes, free_port, listens
 
+USUAL = ("accept", "drain", "status", "pipeline", "latency", "idle", "recovery")
+FASTEST = (("accept", "single"), ("drain", "concurrency 10"), ("drain", "concurrency 50"))
+
 
 @dataclass(frozen=True)
 class BullMQ(System):
@@ -19,10 +22,10 @@ class BullMQ(System):
     keeps_completed: bool = True
 
     def takes_part(self, measure: str, case: str) -> bool:
-        """What was dropped cannot be asked for any more."""
-        rates = ("accept", "drain", "pipeline")
-        asked = ("status", "latency", "idle", "recovery") if self.keeps_completed else ()
-        return measure in (*rates, *asked) and case != OWN_SETTING
+        """What was dropped cannot be asked for any more, and is there for its speed alone."""
+        if self.keeps_completed:
+            return measure in USUAL and case != OWN_SETTING
+        return (measure, case) in FASTEST or measure == "pipeline"
 
     def site(self, processes: Processes) -> Site:
         return ValkeySite(processes, keeps_completed=self.keeps_completed)

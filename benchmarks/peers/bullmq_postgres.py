@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 
 from benchmarks.node import command
-from benchmarks.peers.base import Site, System
-from benchmarks.peers.bullmq import BullMQSite
+from benchmarks.peers.base import OWN_SETTING, Site, System
+from benchmarks.peers.bullmq import FASTEST, USUAL, BullMQSite
 from benchmarks.services import NotMeasured, Processes, inherited
 from benchmarks.stores import PostgresStore
 
@@ -20,6 +20,11 @@ class BullMQPostgres(System):
     setting: str = "completed jobs kept"
     persists: str = "job, result and an event stream in PostgreSQL, fsync and synchronous_commit on: nothing that was accepted is lost"
     keeps_completed: bool = True
+
+    def takes_part(self, measure: str, case: str) -> bool:
+        if self.keeps_completed:
+            return measure in USUAL and case != OWN_SETTING
+        return (measure, case) in FASTEST
 
     def site(self, processes: Processes) -> Site:
         return PostgresSite(processes, keeps_completed=self.keeps_completed)
@@ -35,6 +40,21 @@ class PostgresSite(BullMQSite):
 
     def remaining(self) -> int:
         return self._store.number("SELECT count(*) FROM bullmq.job WHERE state IN ('waiting', 'active')")
+
+    def done(self) -> int:
+        return self._store.number("SELECT count(*) FROM bullmq.job WHERE state = 'completed'")
+
+    def done_ids(self, most: int) -> list[str]:
+        newest = f"SELECT id FROM bullmq.job WHERE state = 'completed' ORDER BY finished_at_ms DESC LIMIT {most}"
+        return [job_id for (job_id,) in self._store.rows(newest)]
+
+    def started_at(self, prefix: str) -> dict[str, float]:
+        started = f"id LIKE '{prefix}%' AND processed_at_ms IS NOT NULL"
+        rows = self._store.rows(f"SELECT id, processed_at_ms FROM bullmq.job WHERE {started}")
+        return {job_id: at / 1000 for job_id, at in rows}
+
+    def starts(self, key: str) -> int:
+        return self._store.number(f"SELECT coalesce(sum(attempts_started), 0) FROM bullmq.job WHERE id = '{key}'")
 
     def _make_tables(self) -> None:
         done = subprocess.run(
