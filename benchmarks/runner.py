@@ -57,7 +57,10 @@ class Turn:
                 figure.beyond = str(error)
             return
         for figure, value in zip(self.figures, measured, strict=True):
-            figure.rounds.append(value)
+            if isinstance(value, NotMeasured):
+                figure.skipped = str(value)
+            else:
+                figure.rounds.append(value)
 
     def is_due(self, number: int) -> bool:
         is_more_wanted = self.most_rounds is None or number <= self.most_rounds

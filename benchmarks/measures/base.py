@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.peers.base import Site, System
-from benchmarks.services import Processes
+from benchmarks.services import NotMeasured, Processes
 
 
 class Beyond(Exception):
@@ -23,7 +23,8 @@ class Figures(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
-    def measured(self, system: System, is_quick: bool) -> Sequence[float]: ...
+    def measured(self, system: System, is_quick: bool) -> Sequence[float | NotMeasured]:
+        """In the order of the names. Raises what ends all of them; a reason in place of a figure ends that one."""
 
 
 @dataclass(frozen=True)

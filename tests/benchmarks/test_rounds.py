@@ -22,10 +22,10 @@ class Steps:
     """Gives what it was given, one after the other."""
 
     names: Sequence[str]
-    steps: list[Sequence[float] | Exception]
+    steps: list[Sequence[float | NotMeasured] | Exception]
     asked: list[str] = field(default_factory=list)
 
-    def measured(self, system: System, is_quick: bool) -> Sequence[float]:
+    def measured(self, system: System, is_quick: bool) -> Sequence[float | NotMeasured]:
         self.asked.append(system.name)
         step = self.steps.pop(0)
         if isinstance(step, Exception):
@@ -41,6 +41,11 @@ def measured(steps: Steps, rounds: int, most_rounds: int | None = None) -> list[
 def test_one_run_gives_several_figures_each_round() -> None:
     p50, p99 = measured(Steps(("p50", "p99"), [(1.0, 2.0), (3.0, 8.0), (2.0, 4.0)]), rounds=3)
     assert (p50.median, p99.median) == (2.0, 4.0)
+
+
+def test_a_reason_in_place_of_a_figure_leaves_the_others() -> None:
+    lost, kept = measured(Steps(("drain", "accept"), [(NotMeasured("no end"), 5.0)]), rounds=1)
+    assert (lost.skipped, lost.median, kept.median) == ("no end", None, 5.0)
 
 
 def test_a_measure_with_turns_of_its_own_is_asked_once() -> None:
