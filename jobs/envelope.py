@@ -52,15 +52,16 @@ class JobRequest:
 
     @property
     def tags(self) -> list[str]:
-        return list(dict.fromkeys(self.options.get("tags") or ()))
+        tags = self.options.get("tags")
+        return list(dict.fromkeys(tags)) if tags else []
 
     @cached_property
     def payload_json(self) -> bytes:
         return orjson.dumps(self.payload)
 
-    @cached_property
+    @property
     def options_json(self) -> bytes:
-        return orjson.dumps(self.options)
+        return orjson.dumps(self.options) if self.options else b"{}"
 
     @cached_property
     def canonical(self) -> bytes:

@@ -25,9 +25,9 @@ from jobs.transitions import NewJob, insert
 log = logging.getLogger("jobs.submission")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Submitted:
-    """An accepted job: new, or the one that its key was used for first."""
+    """An accepted job: new, or the one that its key was used for first. Nobody changes it."""
 
     id: uuid.UUID
     is_new: bool
