@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 IS_LINUX = sys.platform == "linux"
@@ -37,6 +38,20 @@ def die_with_parent(expected_parent: int) -> None:
         _watch_parent(expected_parent)
     if os.getppid() != expected_parent:
         os._exit(1)
+
+
+@contextlib.contextmanager
+def hearing_of_children(call: Callable[[], None]) -> Iterator[None]:
+    """`call` whenever a child of this process stops or ends, from a signal handler, and so only where the main thread
+    asks for it; elsewhere one has to look."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, lambda *_: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def allow_blocking_in_event_loops() -> None:

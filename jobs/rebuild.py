@@ -96,6 +96,13 @@ def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False) -> 
         last = rows[-1]
 
 
+def is_any_queued() -> bool:
+    """Asked first, so that an idle system is not asked queue by queue, each second."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM jobs_job WHERE status = 'queued' LIMIT 1")
+        return cursor.fetchone() is not None
+
+
 def repush_lost(name: str) -> int:
     """Push again the queued jobs of a queue that cannot be in its list any more; how many.
 

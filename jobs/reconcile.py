@@ -97,7 +97,7 @@ class Housekeeper:
             rebuilt = self._keep_up(beat, epoch, is_thorough)  # 5
             if rebuilt is not None:
                 return replace(report, repushed=rebuilt.pushed, mirrored=rebuilt.mirrored, epoch=epoch + 1)
-            repushed = sum(rebuild.repush_lost(name) for name in conf().queues)  # 6
+            repushed = sum(map(rebuild.repush_lost, conf().queues)) if rebuild.is_any_queued() else 0  # 6
             return replace(report, repushed=repushed)
         except queue.OUTAGE as error:
             if not self._must_rebuild:
