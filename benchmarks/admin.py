@@ -6,21 +6,14 @@ import http.client
 import re
 import statistics
 import time
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from benchmarks.calls import Answer, Caller
-from benchmarks.peers.base import Api
+from benchmarks.peers.base import Account, Api
 from benchmarks.services import NotMeasured
 
 TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="([^"]+)"')
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-@dataclass(frozen=True)
-class Account:
-    name: str
-    password: str
 
 
 class Admin:
@@ -28,6 +21,9 @@ class Admin:
         self._caller = Caller(api.create_url)
         self._cookies: dict[str, str] = {}
         self._log_in(account)
+
+    def close(self) -> None:
+        self._caller.close()
 
     def page_ms(self, path: str, times: int) -> float:
         """The median of how long it takes until the page is there; a first look does not count."""

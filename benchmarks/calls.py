@@ -24,9 +24,16 @@ class Answer:
 
 
 class Caller:
+    """To be closed when all its threads have their answers."""
+
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
         self._own = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
 
     def ask(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
         try:
@@ -44,17 +51,21 @@ class Caller:
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._own, "connection"):
             self._own.connection = http.client.HTTPConnection(self._host, timeout=ANSWER_TIMEOUT_S)
+            self._connections.append(self._own.connection)
         connection: http.client.HTTPConnection = self._own.connection
         return connection
 
 
 class Poster:
-    """Posts jobs one by one."""
+    """Posts jobs one by one. To be closed as a Caller is."""
 
     def __init__(self, api: Api) -> None:
         self._caller = Caller(api.create_url)
         self._path = urlsplit(api.create_url).path
         self._headers = {**api.headers, "content-type": "application/json"}
+
+    def close(self) -> None:
+        self._caller.close()
 
     def post(self, key: str, payload: Mapping[str, Any]) -> None:
         job = {"type": "echo", "payload": payload, "idempotencyKey": key}

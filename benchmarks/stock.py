@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.calls import Poster
-from benchmarks.measures.waiting import until
 from benchmarks.peers.base import Api
 from benchmarks.peers.ours import OurSite
 from benchmarks.stores import SQLiteStore, Store
+from benchmarks.waiting import until
 
 STEP_MS = 500
 START_AFTER_MS, FINISH_AFTER_MS = 4, 8
@@ -79,9 +80,9 @@ def fill(site: OurSite, api: Api, jobs: int) -> Stock:
 
 
 def _run_templates(site: OurSite, api: Api) -> None:
-    poster = Poster(api)
-    poster.post(SUCCEEDED, {"value": ["one", "two", "three"]})
-    poster.post(FAILED, {"value": ["one", "two", "three"], "permanent": True})
+    with closing(Poster(api)) as poster:
+        poster.post(SUCCEEDED, {"value": ["one", "two", "three"]})
+        poster.post(FAILED, {"value": ["one", "two", "three"], "permanent": True})
     worker = site.start_worker(1)
     until(site.done, lambda done: done == 2, "two jobs to be done")
     site.processes.end(worker)

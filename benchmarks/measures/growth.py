@@ -6,18 +6,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from benchmarks.admin import Admin
 from benchmarks.load import fill, poll_each, post_for
 from benchmarks.measures.base import Measure, fresh_site
-from benchmarks.measures.waiting import until
 from benchmarks.peers.base import Api, System
 from benchmarks.peers.ours import OurSite
 from benchmarks.services import NotMeasured
 from benchmarks.stock import Stock
 from benchmarks.stock import fill as fill_with_stock
+from benchmarks.waiting import until
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_MOST = 100_000
@@ -163,7 +163,8 @@ def _grown(stack: ExitStack, system: System, size: int) -> Grown:
     stock = fill_with_stock(site, api, size)
     wanted = min(size, POLLED * TURNS)
     numbers = random.sample(range(1, size + 1), wanted)
-    return Grown(site, api, Admin(api, site.superuser()), stock, [stock.id_of(number) for number in numbers])
+    admin = stack.enter_context(closing(Admin(api, site.superuser())))
+    return Grown(site, api, admin, stock, [stock.id_of(number) for number in numbers])
 
 
 def _in_turns(name: str, grown: Sequence[Grown], is_quick: bool) -> Sequence[float | NotMeasured]:

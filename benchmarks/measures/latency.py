@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from benchmarks.calls import Poster
 from benchmarks.measures.base import Cases, Measure
 from benchmarks.measures.ready import start_ready_worker
-from benchmarks.measures.waiting import until
 from benchmarks.peers.base import Api, Site
+from benchmarks.waiting import until
 
 RATE = 50
 SECONDS = 20
@@ -36,21 +37,21 @@ def _latencies(site: Site, is_quick: bool) -> Sequence[float]:
 def _send(api: Api, prefix: str, jobs: int) -> dict[str, float]:
     """Post at an even pace, whatever the answers take; when each was sent, by its key."""
     sent: dict[str, float] = {}
-    poster = Poster(api)
 
     def post(number: int) -> None:
         key = f"{prefix}-{number}"
         sent[key] = time.time()
         poster.post(key, {"value": ["one", "two", "three"]})
 
-    began = time.monotonic()
-    with ThreadPoolExecutor(SENDERS) as senders:
-        answers = []
-        for number in range(jobs):
-            time.sleep(max(0.0, began + number / RATE - time.monotonic()))
-            answers.append(senders.submit(post, number))
-    for answer in answers:
-        answer.result()
+    with closing(Poster(api)) as poster:
+        began = time.monotonic()
+        with ThreadPoolExecutor(SENDERS) as senders:
+            answers = []
+            for number in range(jobs):
+                time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+                answers.append(senders.submit(post, number))
+        for answer in answers:
+            answer.result()
     return sent
 
 

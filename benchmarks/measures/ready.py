@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from subprocess import Popen
 
 from benchmarks.calls import Poster
-from benchmarks.measures.waiting import until
 from benchmarks.peers.base import OWN_CONCURRENCY, Api, Enqueues, Site
+from benchmarks.waiting import until
 
 
 def start_ready_worker(site: Site, api: Api, concurrency: int) -> Popen[bytes]:
     """Start a worker and wait until a job that does nothing is done."""
     before = site.done()
     process = site.start_worker(concurrency)
-    Poster(api).post(f"ready-{process.pid}", {})
+    with closing(Poster(api)) as poster:
+        poster.post(f"ready-{process.pid}", {})
     until(site.done, lambda done: done > before, "a first job to be done")
     return process
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from subprocess import Popen
 
 from benchmarks.calls import Poster
 from benchmarks.family import family, kill
 from benchmarks.measures.base import Beyond, Case, Measure
 from benchmarks.measures.ready import start_own_worker, start_ready_worker
-from benchmarks.measures.waiting import POLL_S, until
 from benchmarks.peers.base import OWN_CONCURRENCY, Enqueues, Site
+from benchmarks.waiting import POLL_S, until
 
 BOUND_S = 90
 QUICK_BOUND_S = 20
@@ -38,7 +39,8 @@ def _posted(site: Site) -> tuple[Popen[bytes], Starts]:
     """The worker that runs the job, another being ready; and what counts the job's starts."""
     api = site.start_api()
     victim = start_ready_worker(site, api, concurrency=1)
-    Poster(api).post(KEY, {"sleepSeconds": SLEEP_S})
+    with closing(Poster(api)) as poster:
+        poster.post(KEY, {"sleepSeconds": SLEEP_S})
     _await_start(lambda: site.starts(KEY))
     start_ready_worker(site, api, concurrency=1)  # the first one is busy: it was this that ran a job
     return victim, lambda: site.starts(KEY)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.load import fill, poll_for
 from benchmarks.measures.base import Cases, Measure
-from benchmarks.measures.waiting import until
 from benchmarks.peers.base import Site
+from benchmarks.waiting import until
 
 JOBS = 2_000
 CONCURRENCY = 50

@@ -25,6 +25,14 @@ class Api:
     status_url: str = ""  # with {id} in it
 
 
+@dataclass(frozen=True)
+class Account:
+    """Somebody who may log in."""
+
+    name: str
+    password: str
+
+
 class Site(ABC):
     """One system, set up on a broker and a database of its own.
 
