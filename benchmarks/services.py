@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -82,6 +82,7 @@ class Processes:
         arguments = [str(text) for name, value in settings.items() for text in (f"--{name}", value)]
         process = self.start("valkey", [str(get_binary_path()), *arguments], {})
         client = redis.Redis(host="127.0.0.1", port=port)
+        self.afterwards(client.close)
         self.await_ready(process, lambda: _answers_ping(client))
         return client
 
@@ -94,6 +95,25 @@ class Processes:
 
     def _last_words(self, process: subprocess.Popen[bytes]) -> str:
         return self._logs[process.pid].read_text(errors="replace").strip()[-300:] or "it said nothing"
+
+
+def output(command: list[str], environment: Mapping[str, str], timeout_s: float) -> str:
+    """What a program says that ends by itself."""
+    name = " ".join(Path(word).name for word in command[:3])
+    try:
+        done = subprocess.run(
+            command,
+            env={**inherited(), **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotMeasured(f"`{name}` did not end within {timeout_s:.0f} s") from None
+    if done.returncode != 0:
+        raise NotMeasured(f"`{name}` failed: {done.stderr.strip()[-300:]}")
+    return done.stdout
 
 
 def inherited() -> dict[str, str]:

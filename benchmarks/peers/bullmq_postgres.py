@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 
 from benchmarks.node import command
 from benchmarks.peers.base import OWN_SETTING, Site, System
 from benchmarks.peers.bullmq import FASTEST, USUAL, BullMQSite
-from benchmarks.services import NotMeasured, Processes, inherited
+from benchmarks.services import Processes, output
 from benchmarks.stores import PostgresStore
 
 SET_UP_TIMEOUT_S = 60
@@ -36,7 +35,7 @@ class PostgresSite(BullMQSite):
     def __init__(self, processes: Processes, *, keeps_completed: bool) -> None:
         self._store = PostgresStore(processes)
         super().__init__(processes, {"DATABASE_URL": self._store.url}, keeps_completed=keeps_completed)
-        self._make_tables()
+        output(command("migrate.mjs"), self._environment, SET_UP_TIMEOUT_S)
 
     def remaining(self) -> int:
         return self._store.number("SELECT count(*) FROM bullmq.job WHERE state IN ('waiting', 'active')")
@@ -55,15 +54,3 @@ class PostgresSite(BullMQSite):
 
     def starts(self, key: str) -> int:
         return self._store.number(f"SELECT coalesce(sum(attempts_started), 0) FROM bullmq.job WHERE id = '{key}'")
-
-    def _make_tables(self) -> None:
-        done = subprocess.run(
-            command("migrate.mjs"),
-            env={**inherited(), **self._environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SET_UP_TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            raise NotMeasured(f"its tables could not be made: {done.stderr.strip()[-300:]}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -19,9 +18,8 @@ from typing import Any
 
 import redis
 
-from benchmarks.admin import Account
-from benchmarks.peers.base import OWN_SETTING, Api, Site, System
-from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
+from benchmarks.peers.base import OWN_SETTING, Account, Api, Site, System
+from benchmarks.services import Processes, free_port, listens, output
 from benchmarks.stores import PostgresStore, SQLiteStore, Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -74,10 +72,10 @@ class OurSite(Site):
         super().__init__(processes)
         self.store = prepared.copy(processes)
         self.paces = PACES[type(self.store)]
-        self._broker = processes.broker()
+        self.broker = processes.broker()
         self._key = prepared.api_key
         self._accepted: int | None = None  # known once a worker runs: nothing is accepted from then on
-        self._environment = _environment(processes, self.store, self._broker, prepared.secret_key) | {
+        self._environment = _environment(processes, self.store, self.broker, prepared.secret_key) | {
             "DEBUG": str(int(is_debug))
         }
 
@@ -106,7 +104,7 @@ class OurSite(Site):
         """Only those whose mirror says that they succeeded: the API believes that without asking the database."""
         newest = f"SELECT id FROM jobs_job WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT {most}"
         ids = [str(uuid.UUID(str(text))) for (text,) in self.store.rows(newest)]
-        mirrors: Any = self._broker.mget([f"jobs:status:{job_id}" for job_id in ids]) if ids else []
+        mirrors: Any = self.broker.mget([f"jobs:status:{job_id}" for job_id in ids]) if ids else []
         is_believed = [mirror and json.loads(mirror)["status"]["status"] == "succeeded" for mirror in mirrors]
         return [job_id for job_id, believed in zip(ids, is_believed, strict=True) if believed]
 
@@ -158,17 +156,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _manage(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        _command(*arguments),
-        env={**inherited(), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SET_UP_TIMEOUT_S,
-    )
-    if done.returncode != 0:
-        raise NotMeasured(f"`manage.py {arguments[0]}` failed: {done.stderr.strip()[-300:]}")
-    return done.stdout
+    return output(_command(*arguments), environment, SET_UP_TIMEOUT_S)
 
 
 def _unix_s(moment: str | datetime) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from subprocess import Popen
@@ -11,7 +10,7 @@ import redis
 
 from benchmarks.peers.base import OWN_CONCURRENCY, OWN_SETTING, Api, Enqueues, Site, System
 from benchmarks.python import HERE, command
-from benchmarks.services import NotMeasured, Processes, free_port, inherited, listens
+from benchmarks.services import Processes, free_port, listens, output
 from benchmarks.stores import Store
 
 FILL_TIMEOUT_S = 120
@@ -104,13 +103,4 @@ class PythonSite(Enqueues):
         return len(starts.read_text().splitlines()) if starts.exists() else 0
 
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
-            command(*arguments),
-            env={**inherited(), **self._environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=FILL_TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            raise NotMeasured(f"`{arguments[0]}` failed: {done.stderr.strip()[-300:]}")
+        output(command(*arguments), self._environment, FILL_TIMEOUT_S)

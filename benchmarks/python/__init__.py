@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
-from benchmarks.services import NotMeasured
+from benchmarks.services import output
 
 HERE = Path(__file__).resolve().parent
 PINS = HERE.parent / "requirements.txt"
@@ -28,7 +27,7 @@ def environment() -> Path:
     if not stamp.exists() or stamp.read_text() != PINS.read_text():
         shutil.rmtree(folder, ignore_errors=True)
         for step in _steps(folder):
-            _run(step)
+            output(step, os.environ, INSTALL_TIMEOUT_S)  # all of it: the way to a package index may be in there
         shutil.copy(PINS, stamp)
     return folder
 
@@ -44,9 +43,3 @@ def _steps(folder: Path) -> list[list[str]]:
         [sys.executable, "-m", "venv", str(folder)],
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(PINS)],
     ]
-
-
-def _run(step: list[str]) -> None:
-    done = subprocess.run(step, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
-    if done.returncode != 0:
-        raise NotMeasured(f"the peers in Python could not be installed: {done.stderr.strip()[-300:]}")
