@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobsite import threads
+from tests.support.eventually import eventually
 
 
 def descriptors(pid: int) -> int:
@@ -31,7 +32,7 @@ def test_many_requests_leave_no_threads_and_no_connections_behind(world):
         assert set(pool.map(get, paths)) == {200}
         before = descriptors(server.pid)
         assert set(pool.map(get, paths * 3)) == {200}
-    assert descriptors(server.pid) <= before + 4
+    eventually(lambda: descriptors(server.pid) <= before + 4)  # the last connections may still be closing
     tasks = len(list(Path(f"/proc/{server.pid}/task").iterdir()))
     assert tasks <= threads.THREADS + 8
 
