@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="fewer jobs and one round")
+    parser.add_argument("--quick", action="store_true", help="one round, of shorter measurements")
     parser.add_argument(
         "--rounds", type=_positive, help=f"how often each is measured (default {ROUNDS}; the median counts)"
     )

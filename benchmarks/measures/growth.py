@@ -147,9 +147,9 @@ def up_to(most: int) -> Measure:
         unit="each line in its own",
         rule=(
             "Finished jobs with their events and random keys, filled in by SQL before each measurement. The sizes stand side "
-            f"by side and take turns at each line, {TURNS} for rates and {PAGE_TURNS} for pages; medians, and how many times slower than with the fewest. "
-            f"Accepting and draining (concurrency {CONCURRENCY}) add jobs of their own. Status: each job once, none of them "
-            f"mirrored. A turn of the admin is the median of {PAGES} pages."
+            f"by side and take turns at each line, {TURNS} for rates and {PAGE_TURNS} for pages; medians, and how many times "
+            f"slower than with the fewest. Accepting and draining (concurrency {CONCURRENCY}) add jobs of their own. Status: "
+            f"each job once, none of them mirrored. A turn of the admin is the median of {PAGES} pages. Measured once."
         ),
         cases=(Growth([size for size in SIZES if size <= max(most, SIZES[0])]),),
         most_rounds=1,

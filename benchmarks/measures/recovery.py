@@ -15,7 +15,7 @@ from benchmarks.peers.base import OWN_CONCURRENCY, Enqueues, Site
 from benchmarks.waiting import POLL_S, until
 
 BOUND_S = 90
-QUICK_BOUND_S = 20
+QUICK_BOUND_S = 10
 SLEEP_S = 600
 STAND_BY_S = 5
 KEY = "victim"
