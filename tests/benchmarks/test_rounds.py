@@ -82,7 +82,8 @@ def test_the_table_of_growth_tells_how_much_slower_each_size_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(12_345.6, "12,346"), (123.4, "123"), (12.34, "12.3"), (0.4216, "0.422"), (0, "0")]
+    ("value", "text"),
+    [(12_345.6, "12,346"), (123.4, "123"), (12.34, "12.3"), (0.4216, "0.422"), (0.09999, "0.100"), (0, "0")],
 )
 def test_a_figure_is_written_by_the_digits_that_count(value: float, text: str) -> None:
     assert shown(value) == text
