@@ -28,12 +28,14 @@ UNSTARTABLE_DELAY_S = 5.0
 
 class Handlers:
     def __init__(self, count: int, inbox: queues.SimpleQueue[Any], stopping: threading.Event) -> None:
+        self._count = count
         self._inbox = inbox
         self._stopping = stopping
         self._tasks: deque[tuple[Claimed, JobContext]] = deque()
         self._bell: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._is_rung = False
         self._taken_at = 0.0
+        self._busy: set[int] = set()
         self._watch = Watch()
         for number in range(count):
             threading.Thread(target=self._loop, name=f"handler-{number}", daemon=True).start()
@@ -55,11 +57,14 @@ class Handlers:
         """Seconds that attempts may go on waiting for a thread; NEVER when none does."""
         if not self._tasks:
             return NEVER
-        return 0.0 if self._stopping.is_set() else max(0.0, self._taken_at + PATIENCE_S - time.monotonic())
+        return max(0.0, self._taken_at + PATIENCE_S - time.monotonic())
 
     def overdue(self) -> list[Outcome]:
-        """The attempts that no thread has begun in time, oldest first, as released."""
+        """The attempts that no thread has begun in time, because all are busy, oldest first, as released."""
         if self.left_s > 0:
+            return []
+        if len(self._busy) < self._count:  # on a busy machine threads take their time to wake
+            self._taken_at = time.monotonic()
             return []
         released: deque[Outcome] = deque()
         with contextlib.suppress(IndexError):  # threads take from the other end meanwhile
@@ -87,8 +92,10 @@ class Handlers:
                 return task
 
     def _loop(self) -> None:
+        me = threading.get_ident()
         while True:
             claimed, context = self._next()
+            self._busy.add(me)
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):
@@ -101,4 +108,5 @@ class Handlers:
                     claimed.row, context, End.RAISED, delay_s=UNSTARTABLE_DELAY_S,
                     error_code=type(error).__name__, error_message=str(error),
                 )  # fmt: skip
+            self._busy.discard(me)
             self._inbox.put(Outcome(result, claimed.row, time.monotonic() - began, context.log.take()))
