@@ -27,7 +27,7 @@ LOADED_OVER_HTTP = frozenset({"accept", "status", "pipeline"})
 EXAMPLES = """examples:
   scripts/bench                                      everything; rewrites the tables of docs/performance.md
   scripts/bench --quick --no-write                   one short round, printed only
-  scripts/bench --only drain --peers bullmq          one measure, ours and one peer
+  scripts/bench --only drain --peers bullmq          one measure, ours and one peer; the tables of the others stay
   scripts/bench --list                               what there is
 
 Measure on a quiet machine. Ratios within one run mean something; figures of two machines do not compare."""
@@ -48,13 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         began = time.monotonic()
-        facts = machine.describe() | _limit(options.only)
+        facts, run = machine.describe(), machine.present() | _limit(options.only)
         figures = runner.run(_measures(options), systems, rounds, is_quick=options.quick)
     except KeyboardInterrupt:
         return INTERRUPTED
-    length = "quick, which is shorter than the rules say" if options.quick else "full"
-    took = f"{(time.monotonic() - began) / 60:.0f} min"
-    report = tables.Report(facts, {"rounds": str(rounds), "length": length, "took": took}, figures)
+    run["rounds"] = str(rounds)
+    run["length"] = "quick, which is shorter than the rule says" if options.quick else "full"
+    run["took, with what else was measured"] = f"{(time.monotonic() - began) / 60:.0f} min"
+    report = tables.Report(facts, dict.fromkeys(options.only, run), figures)
+    if RESULTS.exists() and not options.no_write:
+        report = report.beside(tables.loaded(RESULTS.read_text()))
     sys.stdout.write(tables.render(report) + "\n")
     if not options.no_write:
         RESULTS.write_text(report.dumped())

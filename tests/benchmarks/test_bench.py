@@ -39,7 +39,7 @@ def test_an_unknown_measure_is_refused_with_the_known_ones(capsys: pytest.Captur
 
 
 def test_the_machine_is_told_by_what_every_installation_has() -> None:
-    facts = machine.describe()
+    facts = machine.describe() | machine.present()
     pinned = (ROOT / "requirements.txt").read_text().lower()
     assert all(f"{name.lower()}==" in pinned for name in machine.PACKAGES)
     assert all(facts[name] for name in ("cores", "kernel", "Python", *machine.PACKAGES))
@@ -50,7 +50,7 @@ def test_saved_figures_give_the_same_page_and_say_what_was_skipped(tmp_path: Pat
         Figure("drain", "concurrency 10", OURS, [1000, 3000]),
         Figure("drain", "concurrency 10", BULLMQ, skipped="no | npm"),
     ]
-    report = tables.Report({"cores": "2"}, {"rounds": "2"}, figures)
+    report = tables.Report({"cores": "2"}, {"drain": {"rounds": "2"}}, figures)
     page = tmp_path / "page.md"
     page.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
     tables.write_into(page, tables.render(tables.loaded(report.dumped())))
@@ -58,6 +58,21 @@ def test_saved_figures_give_the_same_page_and_say_what_was_skipped(tmp_path: Pat
     assert "| ours (SQLite) | 2,000 (1,000–3,000) |" in text
     assert "skipped: no / npm" in text
     assert (text.startswith("above\n"), text.endswith("below\n"), "old" in text) == (True, True, False)
+
+
+def of_one_measure(machine: dict[str, str], measure: str, date: str, value: float) -> tables.Report:
+    return tables.Report(machine, {measure: {"date": date}}, [Figure(measure, "single", OURS, [value])])
+
+
+def test_a_run_of_one_measure_keeps_what_the_same_machine_said_of_the_others() -> None:
+    here = {"cores": "2"}
+    first = of_one_measure(here, "accept", "Monday", 1111).beside(of_one_measure(here, "drain", "Sunday", 2222))
+    text = tables.render(of_one_measure(here, "accept", "Tuesday", 3333).beside(first))
+    assert [word in text for word in ("Monday", "1,111", "Tuesday", "3,333", "Sunday", "2,222")] == [False] * 2 + [
+        True
+    ] * 4
+    elsewhere = tables.render(of_one_measure({"cores": "64"}, "accept", "Tuesday", 3333).beside(first))
+    assert "2,222" not in elsewhere
 
 
 def test_ours_is_drained_and_counted_to_the_last_job(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_table_of_growth_tells_how_much_slower_each_size_is() -> None:
         Figure("growth", case("admin list, first page (ms)", 10_000), "ours (SQLite)", [20]),
         Figure("growth", case("admin list, first page (ms)", 1_000_000), "ours (SQLite)", [21]),
     ]
-    text = tables.render(tables.Report({}, {}, figures))
+    text = tables.render(tables.Report({}, {"growth": {}}, figures))
     assert "|  |  | 10,000 jobs | 1,000,000 jobs |" in text
     assert "| ours (SQLite) | accept (jobs/s) | 2,000 | 1,600 (1.25 ×) |" in text
     assert "| ours (SQLite) | admin list, first page (ms) | 20.0 | 21.0 (1.05 ×) |" in text
