@@ -44,9 +44,6 @@ TICK_S = 1.0
 AHEAD_S = 0.005
 """Seconds that ids popped ahead wait for a thread; then they go back to the head of their list."""
 
-DRAINED, RECYCLE = 0, 75
-"""Exit codes: all is done (stop or burst); please start another one (EX_TEMPFAIL of sysexits.h)."""
-
 
 class Horse:
     def __init__(
@@ -75,7 +72,7 @@ class Horse:
         self.is_draining = False
         """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
 
-        self.exit_code = DRAINED
+        self.exit_code = process.DRAINED
         self.last_tick = 0.0
         self.idle_since = time.monotonic()
         self.broker_down_until = 0.0
@@ -159,7 +156,7 @@ class Horse:
             self._start(done.claimed)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.give_back(wanted)
-                self.is_draining, self.exit_code = True, RECYCLE
+                self.is_draining, self.exit_code = True, process.RECYCLE
             if is_tick:
                 self._tick(done.cancelled, done.paused)
         if self.fetcher is None:
@@ -240,7 +237,7 @@ class Horse:
         is_used_up = (most and self.claimed_count >= most) or (limit_mb and process.rss_mb(os.getpid()) > limit_mb)
         if is_used_up and not self.is_draining:
             log.info("horse %d is replaced after %d jobs", os.getpid(), self.claimed_count)
-            self.is_draining, self.exit_code = True, RECYCLE
+            self.is_draining, self.exit_code = True, process.RECYCLE
 
     def stop(self, *_: Any) -> None:
         """Signal handler: take nothing new, tell the handlers."""

@@ -23,6 +23,9 @@ CLOCK_BOOTTIME = 7  # linux/time.h; goes on while the machine sleeps, unlike CLO
 TIMER_ABSTIME = 1  # linux/time.h
 SIGEV_SIGNAL = 0  # asm-generic/siginfo.h
 
+DRAINED, RECYCLE = 0, 75
+"""Exit codes of a horse: all is done (stop or burst); please start another one (EX_TEMPFAIL of sysexits.h)."""
+
 
 def die_with_parent(expected_parent: int) -> None:
     """Have the kernel kill this process (SIGKILL) when its parent dies.

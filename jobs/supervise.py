@@ -25,7 +25,6 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import leases, process
 from jobs.conf import conf
-from jobs.horse import RECYCLE
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
 from jobs.lifecycle import Actor
 
@@ -79,7 +78,7 @@ class Supervisor:
             began = time.monotonic()
             exit_code = self._watch(present)
             self._end(present, exit_code)
-            is_planned = exit_code in (0, RECYCLE) or bool(present.killed)
+            is_planned = exit_code in (process.DRAINED, process.RECYCLE) or bool(present.killed)
             if self.stopping.is_set() or exit_code == 0 or self.options.only is not None:
                 return 0 if is_planned else exit_code
             wait_s = 0.0 if is_planned or time.monotonic() - began > STEADY_S else max(RESTART_S[0], wait_s * 2)
@@ -198,7 +197,7 @@ class Supervisor:
             verdict = leases.overdue(present.culprits)
         elif present.killed == HELD_UP and leases.is_lock_free_now():
             verdict = leases.crashed("its process held SQLite's only write lock until the lease could not be renewed")
-        elif present.killed or exit_code in (0, RECYCLE):
+        elif present.killed or exit_code in (process.DRAINED, process.RECYCLE):
             verdict = leases.released
         else:
             verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}")
