@@ -111,12 +111,22 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def _at_one_moment(job_id: uuid.UUID) -> tuple[Job, list[Event]]:
+    """A job with its events, though workers may still move it."""
+    while True:
+        before = Job.objects.get(pk=job_id)
+        events = list(Event.objects.filter(job=job_id).order_by("id"))
+        if Job.objects.get(pk=job_id).version == before.version:
+            return before, events
+
+
 def assert_lawful(world: World, ids: Iterable[uuid.UUID] | None = None) -> None:
     """I3, I5, I6 and I11 of these jobs, or of all: legal transitions, growing attempts, budgets, the ledger."""
     lines: Counter[tuple[str, ...]] = Counter(tuple(line[:2]) for line in world.ledger())
     keys = {(line[0], line[4]) for line in world.ledger()}
-    for job in Job.objects.all() if ids is None else Job.objects.filter(pk__in=list(ids)):
-        events = list(Event.objects.filter(job=job).order_by("id"))
+    wanted = Job.objects.all() if ids is None else Job.objects.filter(pk__in=list(ids))
+    for job_id in list(wanted.values_list("pk", flat=True)):
+        job, events = _at_one_moment(job_id)
         status, attempt = None, 0
         for event in events:
             if event.event == "submit":
