@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from pathlib import Path
 
 from django.db import transaction
@@ -173,14 +174,13 @@ def test_nothing_waits_behind_slow_jobs_that_was_claimed_with_quick_ones(world: 
     with transaction.atomic():
         quick = [echo() for _ in range(500)]
     slow = echo(sleepSeconds=30)
-    behind = [echo(value=number) for number in range(30)]
+    quick += [echo(value=number) for number in range(30)]
+    world.worker("--concurrency", "1")
+    reached(slow, "running")
+    eventually(lambda: not Job.objects.filter(id__in=quick, status="running").exists(), 1.5)
     world.worker("--concurrency", "1")
     all_reached(quick, "succeeded")
-    reached(slow, "running")
-    eventually(lambda: set(Job.objects.filter(id__in=behind).values_list("status", flat=True)) == {"queued"}, 1.5)
-    other = world.worker("--concurrency", "1")
-    all_reached(behind, "succeeded")
-    assert Job.objects.get(id=slow).status == "running", other.log
-    for job_id in behind:
-        assert story(job_id) in (["submit", "start", "succeed"], ["submit", "start", "release", "start", "succeed"])
-    assert any("release" in story(job_id) for job_id in behind)
+    assert Job.objects.get(id=slow).status == "running"
+    stories = Counter(tuple(story(job_id)) for job_id in quick)
+    assert {event for events in stories for event in events} == {"submit", "start", "release", "succeed"}
+    assert stories["submit", "start", "succeed"] > len(quick) / 2
