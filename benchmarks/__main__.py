@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = report.beside(tables.loaded(RESULTS.read_text()))
     sys.stdout.write(tables.render(report) + "\n")
     if not options.no_write:
+        RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(report.dumped())
         tables.write_into(PAGE, tables.render(report))
     return 0
