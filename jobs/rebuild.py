@@ -18,6 +18,9 @@ from jobs.rows import Row, columns, db_id, db_time, fetch, for_update, in_few, i
 BEAT = "jobs:beat"
 """`<epoch>:<beat>`: what the last housekeeper copied from the database."""
 
+FIRST = (1, 1)
+"""Epoch and beat of the first turn that a database sees."""
+
 BEHIND = 5
 """Beats that Redis may be behind without having lost anything but what `repush_lost` finds by itself."""
 
@@ -37,8 +40,13 @@ class Rebuilt:
 
 
 def is_behind(beat: int, epoch: int) -> bool:
-    """Whether Redis' copy of the beat is missing, old (a snapshot), or ahead (the database was restored)."""
+    """Whether Redis' copy of the beat is missing, old (a snapshot), or ahead (the database was restored).
+
+    Before the first turn of all there was nobody to make a copy: what is missing then is found by `repush_lost`.
+    """
     copy = cast("bytes | None", queue.broker().get(BEAT))
+    if copy is None and (epoch, beat) == FIRST:
+        return False
     try:
         copied_epoch, copied_beat = (int(part) for part in (copy or b"").split(b":"))
     except ValueError:
@@ -69,23 +77,26 @@ def everything(beat: int, epoch: int) -> Rebuilt:
     pipeline.execute()
     pushed = _walk("status = 'queued'", "queued_at", broker, is_push=True)
     mirrored = _walk("status IN ('scheduled', 'running', 'in_doubt')", "id", broker)
-    mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker)
+    mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker, is_newest_first=True)
     copy_beat(beat, epoch)
     return Rebuilt(pushed, pushed + mirrored)
 
 
-def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False) -> int:
-    """Push or mirror all rows that match, in pages by (order, id)."""
+def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False, is_newest_first: bool = False) -> int:
+    """Push or mirror all rows that match, in pages by (order, id). Newest first it does not run after what is new."""
+    sign, direction = ("<", "DESC") if is_newest_first else (">", "ASC")
     count = 0
     last: Row | None = None
     while True:
         beyond = ""
         parameters: list[Any] = []
         if last is not None:
-            beyond = f" AND ({order}, id) > (%s, %s)"
+            beyond = f" AND ({order}, id) {sign} (%s, %s)"
             parameters = [db_id(last.id) if order == "id" else getattr(last, order), db_id(last.id)]
         rows = fetch(
-            f"SELECT {columns()} FROM jobs_job WHERE {condition}{beyond} ORDER BY {order}, id LIMIT {CHUNK}", parameters
+            f"SELECT {columns()} FROM jobs_job WHERE {condition}{beyond}"
+            f" ORDER BY {order} {direction}, id {direction} LIMIT {CHUNK}",
+            parameters,
         )
         if rows:
             turn = queue.turn_for(rows) if is_push else queue.Turn(mirrors=[mirror_entry(row) for row in rows])
