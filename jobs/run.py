@@ -163,6 +163,7 @@ def ended(row: Row, context: JobContext, end: End, **facts: Any) -> Ended:
         budget=budget_of(row),
         has_effects=context.has_effects,
         progress=None if progress is None else orjson.dumps(progress).decode(),
+        claimed=row,
         **facts,
     )
 

@@ -10,8 +10,22 @@ from django.db import connection
 
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
-from jobs.models.clock import NOW, after
-from jobs.rows import Row, as_table, columns, db_id, fetch, for_update, is_postgresql, marks, py_id, table
+from jobs.models import clock
+from jobs.models.clock import NOW, after, parse
+from jobs.rows import (
+    Row,
+    as_table,
+    change,
+    columns,
+    db_id,
+    db_time,
+    fetch,
+    for_update,
+    is_postgresql,
+    marks,
+    py_id,
+    table,
+)
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import CHUNK, insert_events
 
@@ -37,6 +51,8 @@ class Ended(NamedTuple):
     error_code: str | None = None
     error_message: str | None = None
     error_text: str | None = None
+    claimed: Row | None = None
+    """The row as it was claimed, where that is known: then what is stored of a success need not be read again."""
 
 
 OPEN_EFFECT = "effect-in-doubt"
@@ -52,6 +68,7 @@ _ENDING_CHANGES = {
     Event.ABORT: "finished_at = {now}",
 }
 _COLUMNS: tuple[str, ...] = ("vid uuid", "vattempt int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
+_SUCCESS_COLUMNS = ("vid uuid", "vversion int", "vprogress jsonb", "vresult jsonb")
 _TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text", "vmessage text")
 """What there is to say only of an attempt that did not succeed."""
 
@@ -73,7 +90,8 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
     moved: list[Row] = []
     overtaken: list[Ended] = []
     for event, items in by_event.items():
-        rows = _end(event, items, actor=actor, who=who)
+        end = _succeed if event is Event.SUCCEED and all(item.claimed is not None for item in items) else _end
+        rows = end(event, items, actor=actor, who=who)
         moved += rows
         if event in lifecycle.YIELDS_TO_CANCEL and len(rows) < len(items):
             done = {row.id for row in rows}
@@ -83,6 +101,36 @@ def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]
     with_effects = {item.job_id for item in ended if item.has_effects}
     _leave_in_doubt([row.id for row in moved if row.id in with_effects])
     return moved + insert_callbacks(moved)
+
+
+def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
+    """As `_end`, by a statement that returns nothing: what it would return is known.
+
+    Every transition raises the version, so a row that still has the version of its claim is as it was then.
+    """
+    now = clock.now()
+    stored_now = db_time(now)
+    rows = [_succeeded(item, item.claimed, stored_now) for item in items if item.claimed is not None]
+    count = change(
+        "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
+        f" result = vresult, error_code = NULL, error_message = NULL FROM ({table(*_SUCCESS_COLUMNS)}) AS v"
+        " WHERE id = vid AND version = vversion",
+        [stored_now, as_table([(db_id(row.id), row.version - 1, row.progress, row.result) for row in rows])],
+    )
+    if count < len(rows):  # cancels were requested, or the fence has fallen
+        ids = [db_id(row.id) for row in rows]
+        stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id IN ({marks(len(ids))})", ids)
+        moved = {row.id for row in stored if parse(row.finished_at) == now}
+        rows = [row for row in rows if row.id in moved]
+    insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, at=stored_now)
+    return rows
+
+
+def _succeeded(item: Ended, claimed: Row, now: Any) -> Row:
+    return claimed._replace(
+        status=Status.SUCCEEDED.value, version=claimed.version + 1, finished_at=now, progress=item.progress,
+        result=item.result, error_code=None, error_message=None,
+    )  # fmt: skip
 
 
 def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:

@@ -29,8 +29,12 @@ def insert_events(
     who: str,
     source: Status,
     errors: Mapping[uuid.UUID, tuple[str | None, str | None]] = NONE,
+    at: Any = None,
 ) -> None:
-    """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor."""
+    """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor.
+
+    `at` is the time as a parameter (`db_time`), where the transition asked the database's clock already.
+    """
     if actor not in TRANSITIONS[event].actors:
         raise ValueError(f"{event} is not for the actor {actor}")
     if not rows:
@@ -43,8 +47,8 @@ def insert_events(
     names = ", ".join(column.split()[0] for column in columns)
     run(
         f"INSERT INTO jobs_event ({names}, who, source, event, actor, at)"
-        f" SELECT v.*, %s, '{source}', '{event}', '{actor}', {NOW} FROM ({table(*columns)}) AS v",
-        [who, as_table(events)],
+        f" SELECT v.*, %s, '{source}', '{event}', '{actor}', {NOW if at is None else '%s'} FROM ({table(*columns)}) AS v",
+        [who, *(() if at is None else (at,)), as_table(events)],
     )
 
 

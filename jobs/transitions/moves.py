@@ -8,19 +8,22 @@ from typing import Any, NamedTuple
 
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
+from jobs.models import clock
 from jobs.models.clock import NOW, fixed
 from jobs.rows import (
     Row,
     as_table,
+    change,
     columns,
     db_id,
+    db_time,
     fetch,
     for_update,
     in_few,
     is_postgresql,
     make_row,
     marks,
-    run,
+    select,
     table,
 )
 from jobs.transitions.callbacks import insert_callbacks
@@ -63,26 +66,33 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     """
     if not ids:
         return []
-    found = run(
-        "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
-        f" started_at = {NOW}, progress = NULL"
-        f" WHERE id IN ({_queued()}) AND status || '' = 'queued'"
+    found = select(
+        f"payload, timeout_s, {columns()}",
+        f"jobs_job WHERE id IN ({table('vid uuid')}) AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
-        " AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL)"
-        f" RETURNING payload, timeout_s, {columns()}",
-        [db_id(lease_id), as_table([[db_id(i)] for i in ids]), db_id(lease_id)],
+        f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
+        [as_table([[db_id(i)] for i in ids]), db_id(lease_id)],
     )
-    claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in found]
-    insert_events(Event.START, [c.row for c in claimed], actor=Actor.WORKER, who=worker, source=Status.QUEUED)
+    if not found:
+        return []
+    now = db_time(clock.now())
+    claimed = [Claimed(_opened(make_row(raw[2:]), lease_id, now), raw[0], raw[1]) for raw in found]
+    change(
+        "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
+        f" started_at = %s, progress = NULL WHERE id IN ({table('vid uuid')})",
+        [db_id(lease_id), now, as_table([[db_id(c.row.id)] for c in claimed])],
+    )
+    rows = [c.row for c in claimed]
+    insert_events(Event.START, rows, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
     return claimed
 
 
-def _queued() -> str:
-    """SQL of those of the ids in a parameter that may be claimed."""
-    ids = table("vid uuid")
-    if not is_postgresql():  # nothing is locked there: the UPDATE itself looks
-        return ids
-    return f"SELECT id FROM jobs_job WHERE id IN ({ids}) AND status || '' = 'queued'{for_update(skip_locked=True)}"
+def _opened(row: Row, lease_id: uuid.UUID, now: Any) -> Row:
+    """A locked row as its next attempt is opened."""
+    return row._replace(
+        status=Status.RUNNING.value, version=row.version + 1, attempt=row.attempt + 1, lease_id=lease_id, started_at=now,
+        progress=None,
+    )  # fmt: skip
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:
