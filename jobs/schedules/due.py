@@ -61,15 +61,23 @@ class Due(NamedTuple):
         return cls._make(columns)
 
 
-def due(now: dt.datetime, *, after: int, most: int) -> list[Due]:
-    """The first `most` schedules beyond the id `after` that have to be looked at by `now`, in the order of their ids."""
+def due_ids(now: dt.datetime) -> list[int]:
+    """Ids of the schedules that have to be looked at by `now`, in their order."""
+    its_time = "SELECT id FROM jobs_schedule WHERE enabled AND due_at"
+    with connection.cursor() as cursor:  # two searches of one index: for an OR, SQLite reads all schedules
+        cursor.execute(f"{its_time} <= %s UNION ALL {its_time} IS NULL", [db_time(now)])
+        return sorted(raw[0] for raw in cursor.fetchall())
+
+
+def read(ids: Sequence[int]) -> list[Due]:
+    """Those of these schedules that are enabled, in the order of their ids."""
     with connection.cursor() as cursor:
-        cursor.execute(_sql(), [db_time(now), after, most])
+        cursor.execute(f"{_select()} WHERE id IN ({', '.join(map(str, ids))}) AND enabled ORDER BY id")
         return [_due(raw) for raw in cursor.fetchall()]
 
 
 @cache
-def _sql() -> str:
+def _select() -> str:
     names = {
         "pk": "id",
         "payload_text": "payload",
@@ -77,12 +85,7 @@ def _sql() -> str:
         "anchor": "CASE WHEN cron = '' THEN anchor END",
         **{name: as_raw(name) for name in _TIMES},
     }
-    columns = ", ".join(names.get(name, name) for name in Due._fields)
-    its_time = "SELECT id FROM jobs_schedule WHERE enabled AND due_at"
-    return (  # two searches of one index: for an OR, SQLite reads all schedules
-        f"SELECT {columns} FROM jobs_schedule WHERE id IN ({its_time} <= %s UNION ALL {its_time} IS NULL)"
-        " AND id > %s ORDER BY id LIMIT %s"
-    )
+    return f"SELECT {', '.join(names.get(name, name) for name in Due._fields)} FROM jobs_schedule"
 
 
 def _due(raw: Sequence[Any]) -> Due:

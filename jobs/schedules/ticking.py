@@ -27,7 +27,7 @@ from jobs.models import Schedule, clock
 from jobs.rows import for_update, py_id
 from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
-from jobs.schedules.due import Due, due, moment
+from jobs.schedules.due import Due, due_ids, moment, read
 from jobs.schedules.policies import Plan, plan
 
 log = logging.getLogger("jobs.schedules")
@@ -59,12 +59,11 @@ class Ticker:
         now = self._now()
         if not self._watch.may_tick(now):
             return 0
-        created, last = 0, 0
+        ids = due_ids(now)
+        if not ids:
+            return 0
         with queue.pushing_aside():
-            while rows := due(now, after=last, most=CHUNK):
-                created += len(self._tick(rows, now))
-                last = rows[-1].pk
-        return created
+            return sum(len(self._tick(read(ids[at : at + CHUNK]), now)) for at in range(0, len(ids), CHUNK))
 
     def _tick(self, schedules: Sequence[Due], now: dt.datetime) -> list[uuid.UUID]:
         try:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
-from jobs.models import clock
 from jobs.models.clock import NOW, fixed
 from jobs.rows import (
     Row,
@@ -16,7 +15,6 @@ from jobs.rows import (
     change,
     columns,
     db_id,
-    db_time,
     fetch,
     for_update,
     in_few,
@@ -67,7 +65,7 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     if not ids:
         return []
     found = select(
-        f"payload, timeout_s, {columns()}",
+        f"{NOW}, payload, timeout_s, {columns()}",
         f"jobs_job WHERE id IN ({table('vid uuid')}) AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
         f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
@@ -75,8 +73,8 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     )
     if not found:
         return []
-    now = db_time(clock.now())
-    claimed = [Claimed(_opened(make_row(raw[2:]), lease_id, now), raw[0], raw[1]) for raw in found]
+    now = found[0][0]
+    claimed = [Claimed(_opened(make_row(raw[3:]), lease_id, now), raw[1], raw[2]) for raw in found]
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
         f" started_at = %s, progress = NULL WHERE id IN ({table('vid uuid')})",
