@@ -24,7 +24,8 @@ from jobs.lifecycle import Actor, End, Status
 from jobs.lines import say_each
 from jobs.models import LogLine
 from jobs.models.clock import after, parse
-from jobs.rows import Row, db_id, mirror_entry, py_id
+from jobs.rows import Row, mirror_entry
+from jobs.sql import db_id, py_id
 from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.commit")

@@ -15,7 +15,7 @@ from django.db import connection
 from jobs import canonical
 from jobs.envelope import JobRequest
 from jobs.models.clock import NOW, parse
-from jobs.rows import as_table, db_id, is_postgresql, marks, py_id, run, table
+from jobs.sql import as_table, db_id, is_postgresql, marks, py_id, run, table
 
 Pair = tuple[str, str]
 """(client, key)."""

@@ -19,8 +19,9 @@ from jobs.conf import conf
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
-from jobs.rows import Row, columns, db_id, fetch, is_postgresql, marks, py_id
+from jobs.rows import Row, columns, fetch
 from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
+from jobs.sql import db_id, is_postgresql, marks, py_id
 from jobs.transitions import Ended
 
 ROUNDS, ROUND_S = 20, 0.05

@@ -20,7 +20,8 @@ import redis
 
 from jobs import queue
 from jobs.conf import conf
-from jobs.rows import Row, columns, db_id, fetch, marks, mirror_entry
+from jobs.rows import Row, columns, fetch, mirror_entry
+from jobs.sql import db_id, marks
 
 STATUS = "jobs:status:"
 EPOCH = "jobs:epoch"

@@ -18,7 +18,8 @@ from jobs.errors import EffectNotSettled, JobNotFound, MalformedRequest, NotAllo
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
 from jobs.models.clock import NOW
-from jobs.rows import Row, db_id, for_update, is_postgresql
+from jobs.rows import Row
+from jobs.sql import db_id, for_update, is_postgresql
 from jobs.texts import Unstorable, clean_text, to_json
 
 RACES = 5

@@ -22,7 +22,7 @@ from jobs.conf import conf
 from jobs.documents import status_document
 from jobs.lifecycle import Status
 from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
-from jobs.rows import as_table, db_id, in_few, run, table
+from jobs.sql import as_table, db_id, in_few, run, table
 
 CHUNK = 50
 """Rows a commit. A job brings about ten rows of other tables with it, and on SQLite a commit holds the only

@@ -13,7 +13,8 @@ from django.db import connection
 from jobs import mirror, queue
 from jobs.conf import conf
 from jobs.models.clock import NOW, fixed, parse
-from jobs.rows import Row, columns, db_id, db_time, fetch, for_update, in_few, is_postgresql, marks, mirror_entry, py_id
+from jobs.rows import Row, columns, fetch, mirror_entry
+from jobs.sql import db_id, db_time, for_update, in_few, is_postgresql, marks, py_id
 
 BEAT = "jobs:beat"
 """`<epoch>:<beat>`: what the last housekeeper copied from the database."""

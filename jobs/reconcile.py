@@ -29,7 +29,7 @@ from jobs.conf import conf
 from jobs.lifecycle import Actor
 from jobs.models import Housekeeping, Lease
 from jobs.models.clock import NOW, after
-from jobs.rows import py_id
+from jobs.sql import py_id
 
 log = logging.getLogger("jobs.reconcile")
 

@@ -10,7 +10,8 @@ from typing import Any
 from jobs.lifecycle import Status
 from jobs.models.clock import parse
 from jobs.models.stat import BUCKETS_MS
-from jobs.rows import Row, as_table, db_time, run, table
+from jobs.rows import Row
+from jobs.sql import as_table, db_time, run, table
 
 OUTCOMES: dict[str, str] = {
     Status.SUCCEEDED: "succeed",

@@ -17,7 +17,7 @@ from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
 from jobs.models.clock import NOW
-from jobs.rows import db_id, is_postgresql
+from jobs.sql import db_id, is_postgresql
 
 log = logging.getLogger("jobs.effects")
 

@@ -68,8 +68,9 @@ def _parse_text(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
-def sqlite_text(moment: dt.datetime) -> str:
-    """The text that Django's SQLite backend stores for a time; always with microseconds, so that it sorts."""
+def text(moment: dt.datetime) -> str:
+    """The text that Django's SQLite backend stores for a time; always with microseconds, so that it sorts. PostgreSQL,
+    whose sessions are in UTC, understands it, too."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
@@ -77,11 +78,11 @@ def _add_functions(sender: Any, connection: BaseDatabaseWrapper, **_: Any) -> No
     if connection.vendor == "sqlite":
         raw = connection.connection
         # "Deterministic" means within one statement: asked once for all of its rows, and anew for the next one.
-        raw.create_function("clock_timestamp", 0, lambda: sqlite_text(dt.datetime.now(dt.UTC)), deterministic=True)
+        raw.create_function("clock_timestamp", 0, lambda: text(dt.datetime.now(dt.UTC)), deterministic=True)
         raw.create_function(
             "clock_after",
             1,
-            lambda s: sqlite_text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(s))),
+            lambda s: text(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(s))),
             deterministic=True,
         )
 

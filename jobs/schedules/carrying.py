@@ -19,10 +19,10 @@ from jobs.envelope import JobRequest
 from jobs.errors import JobsError, KeyReused
 from jobs.lifecycle import FINAL, Actor, Status
 from jobs.models import DroppedSlots, Job, Schedule
-from jobs.rows import as_table, db_id, db_time, table
 from jobs.schedules.due import Due
 from jobs.schedules.policies import Because, Drop, Plan, failures_in_a_row, superseded
 from jobs.schedules.slots import request_of_slot
+from jobs.sql import as_table, db_id, db_time, table
 from jobs.submission import submit_many
 
 log = logging.getLogger("jobs.schedules")

@@ -12,7 +12,7 @@ import orjson
 from django.db import connection
 
 from jobs.models import Schedule, clock
-from jobs.rows import as_raw, db_time, py_id
+from jobs.sql import as_raw, db_time, py_id
 
 _TIMES = ("starts_at", "ends_at", "pointer", "buffered_slot", "streak_since")
 

@@ -24,11 +24,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from jobs import queue
 from jobs.cron import BadCron
 from jobs.models import Schedule, clock
-from jobs.rows import for_update, py_id
 from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
 from jobs.schedules.due import Due, due_ids, moment, read
 from jobs.schedules.policies import Plan, plan
+from jobs.sql import for_update, py_id
 
 log = logging.getLogger("jobs.schedules")
 

@@ -11,7 +11,7 @@ from jobs.conf import conf
 from jobs.envelope import JobRequest
 from jobs.errors import FieldError, InvalidPayload, JobsError, UnknownQueue
 from jobs.lifecycle import Actor
-from jobs.rows import new_id
+from jobs.sql import new_id
 from jobs.transitions import NewJob
 
 log = logging.getLogger("jobs.submission")

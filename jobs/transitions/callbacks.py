@@ -12,7 +12,8 @@ import orjson
 
 from jobs import registry
 from jobs.lifecycle import FINAL, Actor
-from jobs.rows import Row, new_id
+from jobs.rows import Row
+from jobs.sql import new_id
 from jobs.transitions.insert import NewJob, insert
 
 CALLBACK_TYPE = "webhook"

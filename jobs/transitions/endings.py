@@ -12,20 +12,8 @@ from jobs import lifecycle
 from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
 from jobs.models import clock
 from jobs.models.clock import NOW, after, parse
-from jobs.rows import (
-    Row,
-    as_table,
-    change,
-    columns,
-    db_id,
-    db_time,
-    fetch,
-    for_update,
-    is_postgresql,
-    marks,
-    py_id,
-    table,
-)
+from jobs.rows import Row, columns, fetch
+from jobs.sql import as_ids, as_table, change, db_id, for_update, in_ids, is_postgresql, marks, py_id, table
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import CHUNK, insert_events
 
@@ -109,7 +97,7 @@ def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) ->
     Every transition raises the version, so a row that still has the version of its claim is as it was then.
     """
     now = clock.now()
-    stored_now = db_time(now)
+    stored_now = clock.text(now)
     rows = [_succeeded(item, item.claimed, stored_now) for item in items if item.claimed is not None]
     count = change(
         "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
@@ -118,8 +106,8 @@ def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) ->
         [stored_now, as_table([(db_id(row.id), row.version - 1, row.progress, row.result) for row in rows])],
     )
     if count < len(rows):  # cancels were requested, or the fence has fallen
-        ids = [db_id(row.id) for row in rows]
-        stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id IN ({marks(len(ids))})", ids)
+        ids = as_ids(row.id for row in rows)
+        stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id {in_ids()}", [ids])
         moved = {row.id for row in stored if parse(row.finished_at) == now}
         rows = [row for row in rows if row.id in moved]
     insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, at=stored_now)

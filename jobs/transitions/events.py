@@ -9,7 +9,8 @@ from typing import Any
 
 from jobs.lifecycle import TRANSITIONS, Actor, Event, Status
 from jobs.models.clock import NOW
-from jobs.rows import Row, as_table, db_id, run, table
+from jobs.rows import Row
+from jobs.sql import as_table, db_id, run, table
 
 CHUNK = 500
 """Jobs a statement, where their number is open: a statement of thousands would hold its locks for long."""

@@ -13,7 +13,8 @@ from django.db import connection
 
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
-from jobs.rows import Row, as_raw, as_table, db_id, db_time, run, table
+from jobs.rows import Row
+from jobs.sql import as_raw, as_table, db_id, db_time, run, table
 from jobs.transitions.events import CHUNK
 
 

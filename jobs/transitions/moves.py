@@ -9,21 +9,8 @@ from typing import Any, NamedTuple
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW, fixed
-from jobs.rows import (
-    Row,
-    as_table,
-    change,
-    columns,
-    db_id,
-    fetch,
-    for_update,
-    in_few,
-    is_postgresql,
-    make_row,
-    marks,
-    select,
-    table,
-)
+from jobs.rows import Row, columns, fetch, make_row
+from jobs.sql import as_ids, as_raw, as_text, change, db_id, for_update, in_few, in_ids, is_postgresql, marks, select
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events
 
@@ -65,22 +52,22 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     if not ids:
         return []
     found = select(
-        f"{NOW}, payload, timeout_s, {columns()}",
-        f"jobs_job WHERE id IN ({table('vid uuid')}) AND status || '' = 'queued'"
+        f"{as_raw(NOW)}, {as_text('payload')}, timeout_s, {columns()}",
+        f"jobs_job WHERE id {in_ids()} AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
         f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
-        [as_table([[db_id(i)] for i in ids]), db_id(lease_id)],
+        [as_ids(ids), db_id(lease_id)],
     )
     if not found:
         return []
     now = found[0][0]
     claimed = [Claimed(_opened(make_row(raw[3:]), lease_id, now), raw[1], raw[2]) for raw in found]
+    rows = [c.row for c in claimed]
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
-        f" started_at = %s, progress = NULL WHERE id IN ({table('vid uuid')})",
-        [db_id(lease_id), now, as_table([[db_id(c.row.id)] for c in claimed])],
+        f" started_at = %s, progress = NULL WHERE id {in_ids()}",
+        [db_id(lease_id), now, as_ids(row.id for row in rows)],
     )
-    rows = [c.row for c in claimed]
     insert_events(Event.START, rows, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
     return claimed
 

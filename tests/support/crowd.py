@@ -15,7 +15,7 @@ from django.db import connection, models, transaction
 
 from jobs.lifecycle import FINAL
 from jobs.models import Effect, Event, IdempotencyKey, Job, JobTag, LogLine, MinuteStat, Schedule
-from jobs.models.clock import sqlite_text
+from jobs.models.clock import text
 from tests.support.factory import make_lease
 
 OLD = 120
@@ -169,5 +169,5 @@ def _insert(model: type[models.Model], rows: Iterator[Any]) -> None:
 def _value(field: models.Field[Any, Any], row: models.Model) -> Any:
     value = getattr(row, field.attname)
     if isinstance(value, dt.datetime) and connection.vendor == "sqlite":
-        return sqlite_text(value)
+        return text(value)
     return field.get_db_prep_save(value, connection)
