@@ -32,6 +32,7 @@ from rq.serializers import JSONSerializer
 from jobs import failpoints
 from jobs.conf import conf
 from jobs.rows import Row, mirror_entry
+from jobs.sql import py_id
 
 log = logging.getLogger("jobs.queue")
 
@@ -40,6 +41,9 @@ LIST = "rq:queue:"
 HASH = "rq:job:"
 
 _CLEAN_UP = "if not redis.call('LPOS', ARGV[1], ARGV[2]) then redis.call('DEL', KEYS[1]) end"
+
+ID_LENGTH = 36
+"""Bytes of an id in a list: hex digits in five groups."""
 
 OUTAGE = (redis.exceptions.RedisError, OSError)
 """What a call to Redis may raise when Redis is away, full, read-only or slow."""
@@ -147,8 +151,10 @@ def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UU
 def as_id(text: bytes) -> uuid.UUID | None:
     """None for what somebody else put into the list."""
     try:
-        return uuid.UUID(text.decode())
-    except (ValueError, UnicodeDecodeError):
+        if len(text) == ID_LENGTH and text.count(b"-") == 4:
+            return py_id(text.decode())
+        raise ValueError
+    except ValueError:
         log.warning("dropped an entry of a queue that is no job id")
         return None
 

@@ -8,7 +8,6 @@ no worker does.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import select
@@ -23,7 +22,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from rq_scheduler.scheduler import Scheduler as BaseScheduler
 
-from jobs import schedules
+from jobs import process, schedules
 from jobs.queue import OUTAGE
 from jobs.reconcile import Housekeeper
 
@@ -58,7 +57,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
     def run(self, burst: bool = False) -> None:
         """Loop until SIGTERM or SIGINT; a tick that has begun is finished. `burst`: one turn."""
         self._install_signal_handlers()
-        gc.freeze()  # what is there by now stays; looking through it again and again is a tenth of a large tick
+        process.spare_the_collector()  # a tenth of a large tick
         log.info("scheduler %s started, ticking every %g s", self.name, self._interval)
         # A thread of its own: pushing a whole queue again takes longer than a tick may wait.
         housekeeping = threading.Thread(target=self._keep_house, args=(burst,), name="housekeeping", daemon=True)

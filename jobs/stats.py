@@ -40,7 +40,10 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         if minute is None:
             minute = minutes[after.finished_at] = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
         wait_ms, run_ms = _wait_ms(before), int(run_s * 1000)
-        line = sums.setdefault((minute, before.queue, before.type, outcome, worker), [0] * len(_SUMS))
+        key = (minute, before.queue, before.type, outcome, worker)
+        line = sums.get(key)
+        if line is None:
+            line = sums[key] = [0] * len(_SUMS)
         line[0] += 1
         line[1] += wait_ms
         line[2] += run_ms

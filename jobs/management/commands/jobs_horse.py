@@ -43,6 +43,7 @@ class Command(BaseCommand):
             max_idle_s=options["max_idle"],
             only=options["only"],
         )
+        process.spare_the_collector()
         signal.signal(signal.SIGTERM, horse.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
         exit_code = horse.work()
