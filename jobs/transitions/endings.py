@@ -56,7 +56,7 @@ _ENDING_CHANGES = {
     Event.ABORT: "finished_at = {now}",
 }
 _COLUMNS: tuple[str, ...] = ("vid uuid", "vattempt int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
-_SUCCESS_COLUMNS = ("vid uuid", "vversion int", "vprogress jsonb", "vresult jsonb")
+_SUCCESS_COLUMNS = ("vid uuid", "vversion int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
 _TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text", "vmessage text")
 """What there is to say only of an attempt that did not succeed."""
 
@@ -99,19 +99,25 @@ def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) ->
     now = clock.now()
     stored_now = clock.text(now)
     rows = [_succeeded(item, item.claimed, stored_now) for item in items if item.claimed is not None]
+    v = [
+        (db_id(item.job_id), row.version - 1, db_id(item.lease_id), item.progress, item.result)
+        for item, row in zip(items, rows, strict=True)
+    ]
     count = change(
         "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
         f" result = vresult, error_code = NULL, error_message = NULL FROM ({table(*_SUCCESS_COLUMNS)}) AS v"
-        " WHERE id = vid AND version = vversion",
-        [stored_now, as_table([(db_id(row.id), row.version - 1, row.progress, row.result) for row in rows])],
+        " WHERE id = vid AND version = vversion AND lease_id = vlease",
+        [stored_now, as_table(v)],
     )
-    if count < len(rows):  # cancels were requested, or the fence has fallen
+    others: list[Row] = []
+    if count < len(rows):  # the cancel of some was requested meanwhile, or their fence has fallen
         ids = as_ids(row.id for row in rows)
         stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id {in_ids()}", [ids])
         moved = {row.id for row in stored if parse(row.finished_at) == now}
         rows = [row for row in rows if row.id in moved]
+        others = _end(event, [item for item in items if item.job_id not in moved], actor=actor, who=who)
     insert_events(event, rows, actor=actor, who=who, source=Status.RUNNING, at=stored_now)
-    return rows
+    return rows + others
 
 
 def _succeeded(item: Ended, claimed: Row, now: Any) -> Row:

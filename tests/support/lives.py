@@ -44,7 +44,8 @@ def context_of(claimed: Claimed, slot: Slot | None = None) -> JobContext:
 def ended(row: Row | Job, end: End, **facts: Any) -> Ended:
     """How the row's present attempt ended, under its fence. A job that never ran has a lease that never was."""
     budget = run.budget_of(row)  # type: ignore[arg-type]
-    facts = {"has_effects": row.has_effects, **facts}
+    claimed = row if isinstance(row, Row) else None
+    facts = {"has_effects": row.has_effects, "claimed": claimed, **facts}
     return Ended(row.id, row.attempt, row.lease_id or uuid.uuid4(), end, budget, **facts)
 
 
