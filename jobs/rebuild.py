@@ -43,16 +43,25 @@ class Rebuilt:
 def is_behind(beat: int, epoch: int) -> bool:
     """Whether Redis' copy of the beat is missing, old (a snapshot), or ahead (the database was restored).
 
-    Before the first turn of all there was nobody to make a copy: what is missing then is found by `repush_lost`.
+    Before the first turn of all there was nobody to make a copy; then the lists tell.
     """
     copy = cast("bytes | None", queue.broker().get(BEAT))
     if copy is None and (epoch, beat) == FIRST:
-        return False
+        return _is_half_missing()
     try:
         copied_epoch, copied_beat = (int(part) for part in (copy or b"").split(b":"))
     except ValueError:
         return True
     return copied_epoch != epoch or not beat - BEHIND <= copied_beat <= beat
+
+
+def _is_half_missing() -> bool:
+    """Whether the lists hold less than half of what is queued. Single ids may be on their way to a worker or from the
+    API; if one is missing for good, `repush_lost` finds it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM jobs_job WHERE status = 'queued'")
+        (queued,) = cursor.fetchone()
+    return queued > 2 * sum(cast(int, queue.broker().llen(queue.LIST + name)) for name in conf().queues)
 
 
 def copy_beat(beat: int, epoch: int) -> None:

@@ -17,6 +17,8 @@ import orjson
 import uuid_utils
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from jobs.models import clock
+
 
 def as_raw(column: str) -> str:
     """SQL of a time as text, in the form that SQLite stores; in UTC. It costs less than a datetime, and most are only
@@ -80,6 +82,11 @@ def new_id() -> uuid.UUID:
 def db_time(moment: dt.datetime | None) -> Any:
     """A time as a parameter of raw SQL."""
     return None if moment is None else connection.ops.adapt_datetimefield_value(moment)
+
+
+def time_text(moment: dt.datetime) -> str:
+    """A time as `as_raw` returns it, and as a parameter."""
+    return clock.text(moment) + ("+00" if is_postgresql() else "")
 
 
 @cache

@@ -69,8 +69,7 @@ def _parse_text(text: str) -> dt.datetime:
 
 
 def text(moment: dt.datetime) -> str:
-    """The text that Django's SQLite backend stores for a time; always with microseconds, so that it sorts. PostgreSQL,
-    whose sessions are in UTC, understands it, too."""
+    """The text that Django's SQLite backend stores for a time; always with microseconds, so that it sorts."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 

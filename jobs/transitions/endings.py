@@ -13,7 +13,19 @@ from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
 from jobs.models import clock
 from jobs.models.clock import NOW, after, parse
 from jobs.rows import Row, columns, fetch
-from jobs.sql import as_ids, as_table, change, db_id, for_update, in_ids, is_postgresql, marks, py_id, table
+from jobs.sql import (
+    as_ids,
+    as_table,
+    change,
+    db_id,
+    for_update,
+    in_ids,
+    is_postgresql,
+    marks,
+    py_id,
+    table,
+    time_text,
+)
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import CHUNK, insert_events
 
@@ -97,7 +109,7 @@ def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) ->
     Every transition raises the version, so a row that still has the version of its claim is as it was then.
     """
     now = clock.now()
-    stored_now = clock.text(now)
+    stored_now = time_text(now)
     rows = [_succeeded(item, item.claimed, stored_now) for item in items if item.claimed is not None]
     v = [
         (db_id(item.job_id), row.version - 1, db_id(item.lease_id), item.progress, item.result)

@@ -17,13 +17,12 @@ def no_fence() -> None:
     """An attempt may end under any lease, and whatever attempt runs."""
     from jobs.transitions import endings
 
-    fetch = endings.fetch
-    fence = "AND attempt = vattempt AND lease_id = vlease"
+    def unfenced(execute: Callable[[str, Sequence[Any]], Any], number: str) -> Any:
+        fence, nothing = f"AND {number} = v{number} AND lease_id = vlease", f"AND v{number} IS NOT NULL AND vlease IS NOT NULL"
+        return lambda sql, parameters: execute(sql.replace(fence, nothing), parameters)
 
-    def unfenced(sql: str, parameters: Sequence[Any]) -> Any:
-        return fetch(sql.replace(fence, "AND vattempt IS NOT NULL AND vlease IS NOT NULL"), parameters)
-
-    endings.fetch = unfenced  # type: ignore[assignment]
+    endings.fetch = unfenced(endings.fetch, "attempt")
+    endings.change = unfenced(endings.change, "version")
 
 
 def no_unique_key() -> None:

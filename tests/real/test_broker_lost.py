@@ -11,6 +11,7 @@ import pytest
 
 from jobs import envelope, mirror, queue, submission
 from jobs.models import Event, Job
+from jobs.reconcile import Housekeeper
 from tests.real.watching import all_reached, echo, reached, starts
 from tests.support.eventually import eventually
 from tests.support.world import World
@@ -54,6 +55,20 @@ def test_a_wiped_redis_with_200_queued_jobs_loses_none(world: World) -> None:
     all_reached(ids, "succeeded", timeout_s=40)
     assert_each_ran_once(ids)
     assert_mirror_agrees(ids)
+
+
+@pytest.mark.parametrize("is_wiped", [False, True])
+def test_the_first_housekeeper_of_all_pushes_again_only_what_redis_does_not_hold(
+    world: World, is_wiped: bool
+) -> None:
+    many(200)
+    if is_wiped:
+        queue.broker().flushall()
+    report = Housekeeper("first").turn()
+    assert report is not None
+    assert report.repushed == (200 if is_wiped else 0)
+    assert queue.broker().llen(LIST) == 200
+    assert queue.broker().get("jobs:beat") == (b"2:1" if is_wiped else b"1:1")
 
 
 @pytest.mark.slow
