@@ -61,7 +61,8 @@ def _is_half_missing() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM jobs_job WHERE status = 'queued'")
         (queued,) = cursor.fetchone()
-    return queued > 2 * sum(cast(int, queue.broker().llen(queue.LIST + name)) for name in conf().queues)
+    held = sum(queue.broker().llen(queue.LIST + name) for name in conf().queues)
+    return bool(queued > 2 * held)
 
 
 def copy_beat(beat: int, epoch: int) -> None:
