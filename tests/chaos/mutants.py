@@ -18,7 +18,10 @@ def no_fence() -> None:
     from jobs.transitions import endings
 
     def unfenced(execute: Callable[[str, Sequence[Any]], Any], number: str) -> Any:
-        fence, nothing = f"AND {number} = v{number} AND lease_id = vlease", f"AND v{number} IS NOT NULL AND vlease IS NOT NULL"
+        fence, nothing = (
+            f"AND {number} = v{number} AND lease_id = vlease",
+            f"AND v{number} IS NOT NULL AND vlease IS NOT NULL",
+        )
         return lambda sql, parameters: execute(sql.replace(fence, nothing), parameters)
 
     endings.fetch = unfenced(endings.fetch, "attempt")

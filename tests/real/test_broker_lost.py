@@ -58,9 +58,7 @@ def test_a_wiped_redis_with_200_queued_jobs_loses_none(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_wiped", [False, True])
-def test_the_first_housekeeper_of_all_pushes_again_only_what_redis_does_not_hold(
-    world: World, is_wiped: bool
-) -> None:
+def test_the_first_housekeeper_of_all_pushes_again_only_what_redis_does_not_hold(world: World, is_wiped: bool) -> None:
     many(200)
     if is_wiped:
         queue.broker().flushall()
