@@ -14,6 +14,7 @@ from jobs.lifecycle import Status
 from jobs.models import Event as EventRow
 from jobs.models import Job
 from tests.admin.pages import job_url
+from tests.support.eventually import eventually
 from tests.support.factory import make_job
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -63,6 +64,7 @@ def test_a_person_logs_in_opens_a_job_and_cancels_it(browser: Any, live_server: 
     log_in(browser, live_server)
     browser.find_element("link text", "Jobs").click()
     browser.find_element("id", "searchbar").send_keys("order-1\n")
+    eventually(lambda: "q=order-1" in browser.current_url)  # the row stands in the page before, too
     browser.find_element("css selector", "th.field-shown_id a").click()
     assert str(job.pk) in browser.current_url
     browser.find_element("css selector", "details.job-all summary").click()
