@@ -191,8 +191,7 @@ def boottime() -> float:
 
 
 GARBAGE = 10_000
-"""New objects after which the collector looks for garbage, instead of 700: a group of jobs or requests makes thousands,
-and next to none of them in cycles."""
+"""New objects after which the collector looks for garbage, instead of 700: a group of jobs or requests makes thousands."""
 
 
 def spare_the_collector() -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jobs.documents import error_document, isotime, links
+from jobs.documents import error_document, links
 from jobs.sql import as_raw, as_text, py_id, run
 
 
@@ -29,11 +29,11 @@ class Row(NamedTuple):
     crashes: int
     crashes_allowed: int
     max_attempts: int
-    created_at: Any
-    run_after: Any
-    queued_at: Any
-    started_at: Any
-    finished_at: Any
+    created_at: str | None
+    run_after: str | None
+    queued_at: str | None
+    started_at: str | None
+    finished_at: str | None
     progress: str | None
     result: str | None
     error_code: str | None
@@ -101,11 +101,9 @@ def mirror_entry(
     return text_id, f"{row.version:08x}{progress_number:08x}", rest
 
 
-def _time_text(value: Any) -> str | None:
-    """`isotime(parse(value))`; SQLite's text needs no parsing for that."""
-    if isinstance(value, str):
-        return f"{value[:10]}T{(value[11:23] + '.000')[:12]}Z"
-    return isotime(value)
+def _time_text(stored: str | None) -> str | None:
+    """`isotime(parse(stored))`, which needs no parsing."""
+    return None if stored is None else f"{stored[:10]}T{(stored[11:23] + '.000')[:12]}Z"
 
 
 def _fragment(text: str | None) -> orjson.Fragment | None:

@@ -34,7 +34,7 @@ def insert_events(
 ) -> None:
     """One event row per moved job, in the same transaction. Raises ValueError when the table forbids the actor.
 
-    `at` is the time as a parameter (`db_time`), where the transition asked the database's clock already.
+    `at` is the time as text (`sql.as_raw`), where the transition asked the database's clock already.
     """
     if actor not in TRANSITIONS[event].actors:
         raise ValueError(f"{event} is not for the actor {actor}")

@@ -84,7 +84,7 @@ def _chunks(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
 
 
 def _insert(jobs: Sequence[NewJob]) -> list[Row]:
-    """One statement. Only what the database decides comes back: times, in its own form."""
+    """One statement. Only what the database decides comes back: times, as text."""
     given = [
         (
             db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
