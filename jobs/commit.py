@@ -25,7 +25,7 @@ from jobs.lines import say_each
 from jobs.models import LogLine
 from jobs.models.clock import after, parse
 from jobs.rows import Row, mirror_entry
-from jobs.sql import db_id, py_id
+from jobs.sql import db_id, id_text, py_id
 from jobs.transitions import Claimed, Ended
 
 log = logging.getLogger("jobs.commit")
@@ -209,7 +209,7 @@ def _say(outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
     """How attempts ended, and what follows for the jobs that did not succeed."""
     ended = [(outcome.ended, outcome.row, outcome.run_s) for outcome in outcomes]
     say_each(run_log, logging.INFO, [
-        f"job {row.id} {row.type} attempt {row.attempt} {end.end} after {run_s:.3f} s"
+        f"job {id_text(row.id)} {row.type} attempt {row.attempt} {end.end} after {run_s:.3f} s"
         + (f" ({end.error_code})" if end.error_code else "")
         for end, row, run_s in ended
     ])  # fmt: skip

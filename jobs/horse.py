@@ -33,6 +33,7 @@ from jobs.interrupts import NEVER, Slot
 from jobs.lines import say_each
 from jobs.roster import Roster, Running
 from jobs.rows import Row
+from jobs.sql import id_text
 from jobs.transitions import Claimed
 from jobs.window import Window
 
@@ -186,7 +187,7 @@ class Horse:
                 queue.run(queue.Turn(returns=list(self.in_hand)))
 
     def _start(self, group: Sequence[Claimed]) -> None:
-        say_each(log, logging.INFO, [f"job {r.id} {r.type} attempt {r.attempt} starts" for r, _, _ in group])
+        say_each(log, logging.INFO, [f"job {id_text(r.id)} {r.type} attempt {r.attempt} starts" for r, _, _ in group])
         self.claimed_count += len(group)
         tasks = [(claimed, JobContext(claimed.row, self.lease_id, Slot(), self.stopping)) for claimed in group]
         self.running.update((claimed.row.id, Running(claimed, context)) for claimed, context in tasks)

@@ -13,6 +13,7 @@ import queue as queues
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jobs.errors import CancelRequested, Interrupted
 
@@ -37,22 +38,24 @@ class Slot:
         """What was raised in the present job, if anything."""
         return self._fired
 
-    @contextlib.contextmanager
-    def running(self, token: object) -> Iterator[None]:
-        """The calling thread runs the job of that token: from here on it may be interrupted."""
+    def running(self, token: object) -> Slot:
+        """The calling thread runs the job of that token: inside of the block it may be interrupted."""
         with self._lock:
             self._thread_id = threading.get_ident()
             self._masked = self._shielded = 0
             self._fired = self._pending = self._waker = None
             self._token = token
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._token = None
-                is_fired = self._fired is not None
-            if is_fired:
-                _settle()
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._token = None
+            is_fired = self._fired is not None
+        if is_fired:
+            _settle()
 
     def interrupt(self, token: object, kind: type[Interrupted]) -> None:
         """Raise `kind` in the thread if it still runs that job; called from other threads. Once a job."""
@@ -133,6 +136,22 @@ def _settle() -> None:
         pass
 
 
+class Over:
+    """The block of `Watch.over`. A generator would cost each job twice as much."""
+
+    __slots__ = ("_deadlines", "_token")
+
+    def __init__(self, deadlines: dict[object, Any], token: object) -> None:
+        self._deadlines = deadlines
+        self._token = token
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._deadlines.pop(self._token, None)
+
+
 class Watch:
     """One thread that interrupts jobs whose time is up.
 
@@ -147,17 +166,13 @@ class Watch:
         self._wakes: queues.SimpleQueue[None] = queues.SimpleQueue()
         threading.Thread(target=self._loop, name="soft-timeouts", daemon=True).start()
 
-    @contextlib.contextmanager
-    def over(self, token: object, seconds: float, slot: Slot, kind: type[Interrupted]) -> Iterator[None]:
+    def over(self, token: object, seconds: float, slot: Slot, kind: type[Interrupted]) -> Over:
         """Interrupt the job of `token` in `seconds`, unless the block was left by then."""
         deadline = time.monotonic() + seconds
         self._deadlines[token] = (deadline, slot, kind)
         if deadline < self._next:
             self._wakes.put(None)
-        try:
-            yield
-        finally:
-            self._deadlines.pop(token, None)
+        return Over(self._deadlines, token)
 
     def _loop(self) -> None:
         while True:

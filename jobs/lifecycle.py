@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Status(StrEnum):
@@ -115,8 +116,7 @@ class End(StrEnum):
     DIED = "died"  # its process or its lease
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """Failures and crashes of a job so far, and how many of each end it as failed."""
 
     failures: int

@@ -32,7 +32,7 @@ from rq.serializers import JSONSerializer
 from jobs import failpoints
 from jobs.conf import conf
 from jobs.rows import Row, mirror_entry
-from jobs.sql import py_id
+from jobs.sql import id_text, py_id
 
 log = logging.getLogger("jobs.queue")
 
@@ -114,14 +114,14 @@ class Turn:
             arguments += entry
         arguments.append(len(self.pushes))
         for job_id, queue in self.pushes:
-            arguments += (str(job_id), queue, now)
+            arguments += (id_text(job_id), queue, now)
         arguments.append(len(self.deletes))
-        arguments += [str(job_id) for job_id in self.deletes]
+        arguments += [id_text(job_id) for job_id in self.deletes]
         arguments += (self.worker, len(self.starts))
-        arguments += [str(job_id) for job_id in self.starts]
+        arguments += [id_text(job_id) for job_id in self.starts]
         arguments.append(len(self.returns))
         for job_id, queue in self.returns:
-            arguments += (str(job_id), queue)
+            arguments += (id_text(job_id), queue)
         return [*arguments, self.pop, *self.queues]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from jobs.documents import error_document, links
-from jobs.sql import as_raw, as_text, py_id, run
+from jobs.sql import as_raw, as_text, id_text, py_id, run
 
 
 class Row(NamedTuple):
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     @property
     def document(self) -> dict[str, Any]:
         """The status document, to be serialised by orjson: JSON columns are fragments."""
-        text_id = str(self.id)
+        text_id = id_text(self.id)
         return {
             "id": text_id,
             "type": self.type,
@@ -68,9 +68,9 @@ class Row(NamedTuple):
 
 
 @cache
-def columns() -> str:
-    """What SQL selects or returns for a Row."""
-    return ", ".join(_column(name) for name in Row._fields)
+def columns(**instead: str) -> str:
+    """What SQL selects or returns for a Row; of some columns an expression `instead`."""
+    return ", ".join(instead.get(name) or _column(name) for name in Row._fields)
 
 
 def _column(name: str) -> str:
@@ -96,13 +96,14 @@ def mirror_entry(
         document_json = orjson.dumps(document)
         text_id = document["id"]
     else:
-        text_id = str(row.id)
+        text_id = id_text(row.id)
     rest = b'"owner":%b,"status":%b}' % (orjson.dumps(row.client), document_json)
     return text_id, f"{row.version:08x}{progress_number:08x}", rest
 
 
+@lru_cache(maxsize=256)
 def _time_text(stored: str | None) -> str | None:
-    """`isotime(parse(stored))`, which needs no parsing."""
+    """`isotime(parse(stored))`, which needs no parsing. Jobs that were moved together have their times together."""
     return None if stored is None else f"{stored[:10]}T{(stored[11:23] + '.000')[:12]}Z"
 
 

@@ -74,6 +74,10 @@ def make_id(text: str) -> uuid.UUID:
     return made
 
 
+id_text = lru_cache(maxsize=1024)(str)
+"""A UUID as text: each job is spoken of several times, in its log lines, its mirror and to Redis."""
+
+
 def new_id() -> uuid.UUID:
     """A UUID that sorts by its time (version 7), and so lies beside its neighbours in every index."""
     return make_id(uuid_utils.uuid7().hex)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from jobs.lifecycle import Status
@@ -39,7 +40,7 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         minute = minutes.get(after.finished_at)
         if minute is None:
             minute = minutes[after.finished_at] = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
-        wait_ms, run_ms = _wait_ms(before), int(run_s * 1000)
+        wait_ms, run_ms = _wait_ms(before.queued_at, before.started_at), int(run_s * 1000)
         key = (minute, before.queue, before.type, outcome, worker)
         line = sums.get(key)
         if line is None:
@@ -61,7 +62,8 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     )
 
 
-def _wait_ms(row: Row) -> int:
+@lru_cache(maxsize=256)
+def _wait_ms(queued_at: str | None, started_at: str | None) -> int:
     """From due to start."""
-    started, due = parse(row.started_at), parse(row.queued_at)
+    started, due = parse(started_at), parse(queued_at)
     return 0 if started is None or due is None else max(0, int((started - due).total_seconds() * 1000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from jobs import lifecycle
@@ -52,17 +53,17 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     if not ids:
         return []
     found = select(
-        f"{as_raw(NOW)}, {as_text('payload')}, timeout_s, {columns()}",
+        f"{as_text('payload')}, timeout_s, {_opened()}",
         f"jobs_job WHERE id {in_ids()} AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
         f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
-        [as_ids(ids), db_id(lease_id)],
+        [db_id(lease_id), as_ids(ids), db_id(lease_id)],
     )
     if not found:
         return []
-    now = found[0][0]
-    claimed = [Claimed(_opened(make_row(raw[3:]), lease_id, now), raw[1], raw[2]) for raw in found]
+    claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in found]
     rows = [c.row for c in claimed]
+    now = rows[0].started_at
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
         f" started_at = %s, progress = NULL WHERE id {in_ids()}",
@@ -72,11 +73,13 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     return claimed
 
 
-def _opened(row: Row, lease_id: uuid.UUID, now: Any) -> Row:
-    """A locked row as its next attempt is opened."""
-    return row._replace(
-        status=Status.RUNNING.value, version=row.version + 1, attempt=row.attempt + 1, lease_id=lease_id, started_at=now,
-        progress=None,
+@cache
+def _opened() -> str:
+    """The columns of a queued row as they are once its next attempt is opened. Parameter: the lease."""
+    return columns(
+        status=f"'{Status.RUNNING}'", version="version + 1", attempt="attempt + 1", progress="NULL",
+        lease_id="%s::uuid" if is_postgresql() else "%s",
+        started_at=as_raw(f"(SELECT {NOW})" if is_postgresql() else NOW),  # once a statement
     )  # fmt: skip
 
 

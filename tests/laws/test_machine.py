@@ -107,7 +107,7 @@ def ending(change: Callable[..., Event]) -> Callable[[Patch], None]:
 
 def endless(event: Event) -> Callable[..., Event]:
     def change(true: Any, end: Any, budget: Any, *rest: Any, **more: Any) -> Event:
-        if true(end, replace(budget, failures=0, crashes=0), *rest, **more) is event:
+        if true(end, budget._replace(failures=0, crashes=0), *rest, **more) is event:
             return event
         found: Event = true(end, budget, *rest, **more)
         return found
