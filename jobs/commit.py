@@ -24,7 +24,7 @@ from jobs.lifecycle import Actor, End, Status
 from jobs.lines import say_each
 from jobs.models import LogLine
 from jobs.models.clock import after, parse
-from jobs.rows import Row, mirror_entry
+from jobs.rows import Entry, Row, mirror_entry
 from jobs.sql import db_id, id_text, py_id
 from jobs.transitions import Claimed, Ended
 
@@ -75,7 +75,7 @@ class Recorder:
     def __init__(self, lease_id: uuid.UUID, worker: str) -> None:
         self._lease_id = lease_id
         self._worker = worker
-        self._owed: deque[tuple[str, str, bytes]] = deque(maxlen=OWED_MAX)
+        self._owed: deque[Entry] = deque(maxlen=OWED_MAX)
         self.gaps = Gaps()
 
     def commit(self, work: Work) -> Done:
@@ -113,7 +113,7 @@ class Recorder:
         if ended:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
             now = {row.id: row for row in done.moved}
-            stats.add([(o.row, now[o.row.id], o.run_s) for o in work.outcomes if o.row.id in now], self._worker)
+            stats.add([(o.row, row, o.run_s) for o in work.outcomes if (row := now.get(o.row.id))], self._worker)
             failpoints.hit("finish.before_commit")
         _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
         if is_repeat:
@@ -195,7 +195,7 @@ class Recorder:
     def remember(self, rows: Sequence[Row]) -> None:
         self._owed.extend(mirror_entry(row) for row in rows)
 
-    def owed_mirrors(self, most: int = 500) -> list[tuple[str, str, bytes]]:
+    def owed_mirrors(self, most: int = 500) -> list[Entry]:
         return [self._owed.popleft() for _ in range(min(most, len(self._owed)))]
 
 

@@ -5,7 +5,7 @@ Handler threads run jobs; the main thread is the only one that claims and record
 1. collect what arrived: attempts that ended, ids that were popped, signals;
 2. one transaction: the outcomes, their statistics and log lines, and the next claims;
 3. hand the claimed jobs to the threads (one for each free thread; more while they are quick: see window.py);
-4. one call to Redis: mirrors, pushes, hashes to delete, ids to give back, the next ids.
+4. one call to Redis: mirrors, pushes, ids to give back, the next ids.
 
 The busier it is the larger the groups; idle, a job costs one commit to start and one to end.
 """
@@ -206,7 +206,7 @@ class Horse:
         turn.returns = self.in_hand.surplus(room)
         if self.fetcher is not None:
             turn.pop, turn.queues = self.in_hand.missing(room), self.fetcher.open_queues
-        if turn.mirrors or turn.pushes or turn.deletes or turn.returns or turn.pop:
+        if turn.mirrors or turn.pushes or turn.returns or turn.pop:
             if time.monotonic() < self.broker_down_until:
                 self.recorder.remember(moved)
                 self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, turn.pop))

@@ -31,7 +31,7 @@ from rq.serializers import JSONSerializer
 
 from jobs import failpoints
 from jobs.conf import conf
-from jobs.rows import Row, mirror_entry
+from jobs.rows import Entry, Row, mirror_entry
 from jobs.sql import id_text, py_id
 
 log = logging.getLogger("jobs.queue")
@@ -94,11 +94,10 @@ def is_reachable() -> bool:
 class Turn:
     """What one call of the script is to do; see lua/turn.lua for the order."""
 
-    mirrors: Sequence[tuple[str, str, bytes]] = ()
+    mirrors: Sequence[Entry] = ()
     """Made by `rows.mirror_entry`."""
 
     pushes: Sequence[tuple[uuid.UUID, str]] = ()
-    deletes: Sequence[uuid.UUID] = ()
     starts: Sequence[uuid.UUID] = ()
     worker: str = ""
     """The RQ worker that started them."""
@@ -108,15 +107,12 @@ class Turn:
     queues: Sequence[str] = field(default=())
 
     def arguments(self) -> list[Any]:
-        now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
         arguments: list[Any] = [conf().mirror_ttl_s, len(self.mirrors)]
         for entry in self.mirrors:
             arguments += entry
-        arguments.append(len(self.pushes))
+        arguments += (time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime()), len(self.pushes))
         for job_id, queue in self.pushes:
-            arguments += (id_text(job_id), queue, now)
-        arguments.append(len(self.deletes))
-        arguments += [id_text(job_id) for job_id in self.deletes]
+            arguments += (id_text(job_id), queue)
         arguments += (self.worker, len(self.starts))
         arguments += [id_text(job_id) for job_id in self.starts]
         arguments.append(len(self.returns))
@@ -205,14 +201,13 @@ def _push(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
 
 
 def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> Turn:
-    """Mirror all rows, push those that are queued, delete the hashes of those that are not."""
+    """Mirror all rows, push those that are queued."""
     return Turn(
         mirrors=[
             mirror_entry(row, document_json=document)
             for row, document in zip(rows, documents or [None] * len(rows), strict=True)
         ],
         pushes=[(row.id, row.queue) for row in rows if row.status == "queued"],
-        deletes=[row.id for row in rows if row.status not in ("queued", "running")],
     )
 
 

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from jobs.context import JobContext, Line
-from jobs.rows import Row, mirror_entry
+from jobs.rows import Entry, Row, mirror_entry
 from jobs.transitions import Claimed
 
 RUNNING_MIRROR_S = 0.02
@@ -32,15 +32,15 @@ class Roster(dict[uuid.UUID, Running]):
 
     def patience_s(self) -> float:
         """Seconds until one of them needs its first mirror."""
-        waits = [job.since + RUNNING_MIRROR_S - time.monotonic() for job in self.values() if job.mirrored[0] == 0]
-        return max(0.001, min(waits)) if waits else float("inf")
+        begun = [job.since for job in self.values() if job.mirrored[0] == 0]
+        return max(0.001, min(begun) + RUNNING_MIRROR_S - time.monotonic()) if begun else float("inf")
 
     def unmirrored(self) -> list[uuid.UUID]:
         """Those that Redis is about to be told of as running for the first time."""
         since = time.monotonic() - RUNNING_MIRROR_S
         return [job_id for job_id, job in self.items() if job.mirrored[0] == 0 and job.since <= since]
 
-    def mirrors(self) -> list[tuple[str, str, bytes]]:
+    def mirrors(self) -> list[Entry]:
         """Entries of attempts that go on and have news: that they run, or their progress."""
         entries = []
         now = time.monotonic()

@@ -79,26 +79,26 @@ def _column(name: str) -> str:
     return as_text(name) if name in ("progress", "result") else name
 
 
+Entry = tuple[str, bytes]
+"""(id, 16 hex digits of version and progress, an x where RQ's hash is to be forgotten; the document after its `v`)."""
+
+
 def mirror_entry(
     row: Row,
     progress_number: int = 0,
     progress: dict[str, Any] | None = None,
     document_json: bytes | None = None,
-) -> tuple[str, str, bytes]:
-    """What the script writes into the mirror: id, 16 hex digits of version and progress, the document after its `v`.
+) -> Entry:
+    """What the script writes into the mirror.
 
     `progress` is that of an attempt which goes on; otherwise the row's own is taken.
     """
-    if document_json is None:
-        document = row.document
-        if progress is not None:
-            document["progress"] = progress
-        document_json = orjson.dumps(document)
-        text_id = document["id"]
-    else:
-        text_id = id_text(row.id)
-    rest = b'"owner":%b,"status":%b}' % (orjson.dumps(row.client), document_json)
-    return text_id, f"{row.version:08x}{progress_number:08x}", rest
+    document: Any = row.document if document_json is None else orjson.Fragment(document_json)
+    if progress is not None:
+        document["progress"] = progress
+    entry = orjson.dumps({"owner": row.client, "status": document})
+    is_over = "" if row.status in ("queued", "running") else "x"
+    return f"{id_text(row.id)}{row.version:08x}{progress_number:08x}{is_over}", entry[1:]
 
 
 @lru_cache(maxsize=256)
@@ -121,6 +121,6 @@ def fetch(sql: str, parameters: Sequence[Any]) -> list[Row]:
 
 
 def make_row(raw: Sequence[Any]) -> Row:
-    """A Row of what raw SQL returned for `columns()`."""
+    """A Row of what raw SQL returned for `columns()`; what it returned besides comes after them."""
     lease_id = None if raw[23] is None else _lease_id(raw[23])
-    return Row._make((py_id(raw[0]), *raw[1:23], lease_id, bool(raw[24])))
+    return tuple.__new__(Row, (py_id(raw[0]), *raw[1:23], lease_id, bool(raw[24])))

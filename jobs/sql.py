@@ -60,7 +60,7 @@ def db_id(value: uuid.UUID) -> Any:
 
 def py_id(value: Any) -> uuid.UUID:
     """A UUID as raw SQL returned it."""
-    return value if isinstance(value, uuid.UUID) else make_id(value.replace("-", ""))
+    return value if isinstance(value, uuid.UUID) else _known_id(value.replace("-", ""))
 
 
 _UNKNOWN = uuid.SafeUUID.unknown
@@ -72,6 +72,10 @@ def make_id(text: str) -> uuid.UUID:
     object.__setattr__(made, "int", int(text, 16))
     object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
+
+
+_known_id = lru_cache(maxsize=1024)(make_id)
+"""What Redis gave out the database names again a moment later."""
 
 
 id_text = lru_cache(maxsize=1024)(str)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from jobs.lifecycle import Status
@@ -32,24 +32,25 @@ _COLUMNS = ("minute timestamptz", *(f"{name} text" for name in _KEY[1:]), *(f"{n
 
 def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     """Add attempts that ended: (row as claimed, row as it is now, seconds of running)."""
+    alike = Counter(
+        (
+            before.queue, before.type, after.finished_at, after.status, after.crashes > before.crashes,
+            before.queued_at, before.started_at, int(run_s * 1000),
+        )
+        for before, after, run_s in ended
+    )  # fmt: skip
     sums: dict[tuple[Any, ...], list[int]] = {}
-    minutes: dict[Any, dt.datetime] = {}
     now = dt.datetime.now(dt.UTC)
-    for before, after, run_s in ended:
-        outcome = "expire" if after.crashes > before.crashes and after.status == "queued" else OUTCOMES[after.status]
-        minute = minutes.get(after.finished_at)
-        if minute is None:
-            minute = minutes[after.finished_at] = (parse(after.finished_at) or now).replace(second=0, microsecond=0)
-        wait_ms, run_ms = _wait_ms(before.queued_at, before.started_at), int(run_s * 1000)
-        key = (minute, before.queue, before.type, outcome, worker)
-        line = sums.get(key)
-        if line is None:
-            line = sums[key] = [0] * len(_SUMS)
-        line[0] += 1
-        line[1] += wait_ms
-        line[2] += run_ms
-        line[3 + bisect.bisect_left(BUCKETS_MS, wait_ms)] += 1
-        line[3 + _BUCKETS + bisect.bisect_left(BUCKETS_MS, run_ms)] += 1
+    for (queue, kind, finished_at, status, is_crash, queued_at, started_at, run_ms), count in alike.items():
+        outcome = "expire" if is_crash and status == "queued" else OUTCOMES[status]
+        minute = (parse(finished_at) or now).replace(second=0, microsecond=0)
+        wait_ms = _wait_ms(queued_at, started_at)
+        line = sums.setdefault((minute, queue, kind, outcome, worker), [0] * len(_SUMS))
+        line[0] += count
+        line[1] += count * wait_ms
+        line[2] += count * run_ms
+        line[3 + bisect.bisect_left(BUCKETS_MS, wait_ms)] += count
+        line[3 + _BUCKETS + bisect.bisect_left(BUCKETS_MS, run_ms)] += count
     if not sums:
         return
     lines = [(db_time(minute), *rest, *line) for (minute, *rest), line in sorted(sums.items())]
@@ -62,7 +63,6 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     )
 
 
-@lru_cache(maxsize=256)
 def _wait_ms(queued_at: str | None, started_at: str | None) -> int:
     """From due to start."""
     started, due = parse(started_at), parse(queued_at)

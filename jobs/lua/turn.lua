@@ -1,8 +1,7 @@
 -- One call a group: mirror, push, delete, give back, pop. Everything in it may be lost without harm.
 -- ARGV: mirror ttl in s, then sections, each led by its count:
---   mirrors  (job id, 16 hex digits of version and progress, rest of the document)
---   pushes   (job id, queue, RFC 3339 time)
---   deletes  (job id)
+--   mirrors  (job id and 16 hex digits of version and progress, and an x if RQ is to forget it; rest of the document)
+--   pushes   (job id, queue), led by the RFC 3339 time as well
 --   starts   (job id), led by the worker's name as well: `rq info` and RQ's command to stop a job look for it
 --   returns  (job id, queue): popped, but not claimed; back to the head, in the order they came
 --   pops     (queue, ...) after the number of ids wanted; answers a list of queue, id, queue, id, ...
@@ -14,19 +13,29 @@ end
 
 local ttl = take()
 local epoch = redis.call('GET', 'jobs:epoch') or '00000000'
+local forgotten = {}
 
 for _ = 1, tonumber(take()) do
-  local key, version, rest = 'jobs:status:' .. take(), epoch .. take(), take()
+  local head, rest = take(), take()
+  local id, version = string.sub(head, 1, 36), epoch .. string.sub(head, 37, 52)
+  local key = 'jobs:status:' .. id
   local present = redis.call('GETRANGE', key, 6, 29)
   if present < version then
     redis.call('SET', key, '{"v":"' .. version .. '",' .. rest, 'EX', ttl)
   elseif string.sub(present, 1, 16) == string.sub(version, 1, 16) then
     redis.call('EXPIRE', key, ttl) -- the same row version, so what is there is right: its age starts anew
   end
+  if #head > 52 and present <= version then -- unless it was pushed again since
+    forgotten[#forgotten + 1] = 'rq:job:' .. id
+  end
+end
+for i = 1, #forgotten, 1000 do
+  redis.call('DEL', unpack(forgotten, i, math.min(i + 999, #forgotten)))
 end
 
+local now = take()
 for _ = 1, tonumber(take()) do
-  local id, queue, now = take(), take(), take()
+  local id, queue = take(), take()
   local key, list = 'rq:job:' .. id, 'rq:queue:' .. queue
   redis.call('DEL', key)
   redis.call('HSET', key, 'data', '["jobs.worker.perform",null,["' .. id .. '"],{}]', 'origin', queue,
@@ -35,10 +44,6 @@ for _ = 1, tonumber(take()) do
   if redis.call('RPUSH', list, id) == 1 then
     redis.call('SADD', 'rq:queues', list)
   end
-end
-
-for _ = 1, tonumber(take()) do
-  redis.call('DEL', 'rq:job:' .. take())
 end
 
 local worker = take()

@@ -13,7 +13,7 @@ from jobs.models.clock import NOW, fixed
 from jobs.rows import Row, columns, fetch, make_row
 from jobs.sql import as_ids, as_raw, as_text, change, db_id, for_update, in_few, in_ids, is_postgresql, marks, select
 from jobs.transitions.callbacks import insert_callbacks
-from jobs.transitions.events import insert_events
+from jobs.transitions.events import insert_events, insert_events_of
 
 
 def promote(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
@@ -53,7 +53,7 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     if not ids:
         return []
     found = select(
-        f"{as_text('payload')}, timeout_s, {_opened()}",
+        f"{_opened()}, {as_text('payload')}, timeout_s",
         f"jobs_job WHERE id {in_ids()} AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
         f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
@@ -61,15 +61,16 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     )
     if not found:
         return []
-    claimed = [Claimed(make_row(raw[2:]), raw[0], raw[1]) for raw in found]
-    rows = [c.row for c in claimed]
-    now = rows[0].started_at
+    claimed = [Claimed(make_row(raw), raw[-2], raw[-1]) for raw in found]
+    if len(claimed) < len(ids):
+        ids = [job.row.id for job in claimed]
+    now, opened = claimed[0].row.started_at, as_ids(ids)
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
         f" started_at = %s, progress = NULL WHERE id {in_ids()}",
-        [db_id(lease_id), now, as_ids(row.id for row in rows)],
+        [db_id(lease_id), now, opened],
     )
-    insert_events(Event.START, rows, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
+    insert_events_of(Event.START, opened, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
     return claimed
 
 
