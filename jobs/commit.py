@@ -19,7 +19,6 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
 from jobs.documents import isotime
-from jobs.group import Gaps
 from jobs.lifecycle import Actor, End, Status
 from jobs.lines import say_each
 from jobs.models import LogLine
@@ -76,7 +75,6 @@ class Recorder:
         self._lease_id = lease_id
         self._worker = worker
         self._owed: deque[Entry] = deque(maxlen=OWED_MAX)
-        self.gaps = Gaps()
 
     def commit(self, work: Work) -> Done:
         """One transaction; returns when it is committed, however long the database is away.
@@ -112,8 +110,6 @@ class Recorder:
         ended = [outcome.ended for outcome in work.outcomes]
         if ended:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
-            now = {row.id: row for row in done.moved}
-            stats.add([(o.row, row, o.run_s) for o in work.outcomes if (row := now.get(o.row.id))], self._worker)
             failpoints.hit("finish.before_commit")
         _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
         if is_repeat:
@@ -123,6 +119,9 @@ class Recorder:
             done.is_revoked = not done.claimed and leases.is_revoked(self._lease_id)
         if work.is_tick:
             done.cancelled, done.paused = self._look()
+        now = {row.id: row for row in done.moved}
+        # Last, since the worker's other horses want the same rows.
+        stats.add([(o.row, row, o.run_s) for o in work.outcomes if (row := now.get(o.row.id))], self._worker)
         return done
 
     def _one_by_one(self, work: Work) -> Done:

@@ -39,7 +39,8 @@ class Conf(BaseModel):
     timeout_s: int = Field(300, ge=1, le=86_400, description="Soft timeout of an attempt, in seconds, where type and request do not say.")
     hard_timeout_extra_s: float = Field(10, ge=0.5, description="Seconds after the soft timeout at which the process is killed.")
     stop_grace_s: float = Field(25, ge=0, description="Seconds a stopping worker lets running handlers finish.")
-    concurrency: int = Field(10, ge=1, le=1000, description="Handler threads of a worker process.")
+    concurrency: int = Field(10, ge=1, le=1000, description="Handler threads of a worker.")
+    horses: int = Field(0, ge=0, le=100, description="Processes of a worker that share its threads; 0 for one for each 25 threads, but no more than cores.")
     horse_max_jobs: int = Field(0, ge=0, description="Jobs after which a worker's process is replaced; 0 for never.")
     horse_max_rss_mb: int = Field(0, ge=0, description="Resident memory in MiB above which a worker's process is replaced; 0 for no limit.")
 

@@ -10,13 +10,10 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
-
-from django.db import DatabaseError, connection
 
 log = logging.getLogger("jobs.group")
 
@@ -25,12 +22,6 @@ Result = TypeVar("Result")
 
 LARGEST = 100
 """Requests in one group, give or take those that were offered together: bounds how long the first of them waits."""
-
-SQLITE_PAUSE_S = 0.001
-"""A gap after a commit with more to follow: without it other writers of SQLite wait 100 to 300 ms."""
-
-SHARED_S = 0.1
-"""Seconds for which others are expected to write again, after they did."""
 
 
 class Bundle(Generic[Item, Result]):
@@ -101,7 +92,6 @@ class Group(Generic[Item, Result]):
             self._loop(waiting)
 
     def _loop(self, waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
-        gaps = Gaps()
         while True:
             group = [waiting.get()]
             size = len(group[0].items)
@@ -112,8 +102,6 @@ class Group(Generic[Item, Result]):
                     break
                 size += len(group[-1].items)
             self._run([bundle for bundle in group if bundle.future.set_running_or_notify_cancel()])
-            if not waiting.empty():
-                gaps.leave_one()
 
     def _run(self, group: list[Bundle[Item, Result]]) -> None:
         if not group:
@@ -133,31 +121,3 @@ class Group(Generic[Item, Result]):
             self._after(items, results)
         except Exception:
             log.exception("what follows the commit of a group failed; housekeeping makes up for it")
-
-
-class Gaps:
-    """Gaps between the groups of one busy writer: SQLite serves waiting writers badly.
-
-    They are left only where others write. Whoever waits gets in sooner or later; from then on, for a while,
-    there are gaps.
-    """
-
-    def __init__(self) -> None:
-        self._data_version = 0
-        self._is_shared_until = 0.0
-
-    def leave_one(self) -> None:
-        if connection.vendor == "sqlite" and self.is_shared():
-            time.sleep(SQLITE_PAUSE_S)
-
-    def is_shared(self) -> bool:
-        """Whether another connection has written lately."""
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA data_version")  # changes when another connection has committed
-                version = cursor.fetchone()[0]
-        except DatabaseError:  # the next commit says what is wrong
-            return False
-        if version != self._data_version:
-            self._data_version, self._is_shared_until = version, time.monotonic() + SHARED_S
-        return time.monotonic() < self._is_shared_until

@@ -164,8 +164,6 @@ class Horse:
             self.is_draining = True  # one attempt was asked for, and there is no other
         self.in_hand.note(len(outcomes), len(done.claimed))
         self._tell_redis(done.moved)  # step 4
-        if outcomes and not self.inbox.empty():
-            self.recorder.gaps.leave_one()
 
     def _is_over(self) -> bool:
         if self.running:

@@ -55,11 +55,11 @@ class Options:
 
 
 class Supervisor:
-    """Keeps a horse running until told to stop. Its `run` belongs to the main thread (PDEATHSIG)."""
+    """Keeps a horse running until told to stop. Its `run` belongs to a thread that ends with it (PDEATHSIG)."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, stopping: threading.Event) -> None:
         self.options = options
-        self.stopping = threading.Event()
+        self.stopping = stopping
         self.stop_wishes = 0
         self.kill_wish = ""
         self.wake: queues.SimpleQueue[None] = queues.SimpleQueue()
@@ -156,19 +156,18 @@ class Supervisor:
         child = present.child
         assert child is not None
         told_at = 0.0
-        with process.hearing_of_children(lambda: self.wake.put(None)):
-            while child.poll() is None:
-                now = time.monotonic()
-                if self.stopping.is_set() and not told_at:
-                    told_at = now
-                    child.send_signal(signal.SIGTERM)
-                    child.send_signal(signal.SIGCONT)  # a stopped horse must hear of it
-                reason = self._reason_to_kill(present, told_at, now)
-                if reason and not present.killed:
-                    present.killed = reason
-                    log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
-                    self._kill_group(child.pid)
-                self._nap(LOOK_S)
+        while child.poll() is None:
+            now = time.monotonic()
+            if self.stopping.is_set() and not told_at:
+                told_at = now
+                child.send_signal(signal.SIGTERM)
+                child.send_signal(signal.SIGCONT)  # a stopped horse must hear of it
+            reason = self._reason_to_kill(present, told_at, now)
+            if reason and not present.killed:
+                present.killed = reason
+                log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
+                self._kill_group(child.pid)
+            self._nap(LOOK_S)
         present.is_reaped()
         self._kill_group(child.pid)  # what it started
         return child.returncode

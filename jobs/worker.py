@@ -25,7 +25,8 @@ from jobs.conf import conf
 from jobs.errors import JobsError
 from jobs.lifecycle import Actor
 from jobs.reconcile import Housekeeper
-from jobs.supervise import Options, Supervisor
+from jobs.supervise import Options
+from jobs.team import Team
 
 log = logging.getLogger("jobs.worker")
 
@@ -39,11 +40,14 @@ class Worker(BaseWorker):
     concurrency: int = 0
     """Handler threads; 0: what the settings say."""
 
+    horses: int = 0
+    """Processes that share them; 0: what the settings say."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("name", f"{socket.gethostname()}.{uuid.uuid4().hex[:8]}")
         options["name"] = options["name"] or f"{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
         super().__init__(*arguments, **options)
-        self.supervisor: Supervisor | None = None
+        self.team: Team | None = None
         self._is_registered = False
 
     # --- BaseWorker, overridden -------------------------------------------------------------------
@@ -73,7 +77,7 @@ class Worker(BaseWorker):
         """Work until told to stop, or until a burst is done. True when the last horse ended well."""
         if with_scheduler:
             log.info("--with-scheduler is not needed: delayed jobs and retries come from the database")
-        self.supervisor = Supervisor(
+        self.team = Team(
             Options(
                 worker=self.name,
                 queue_names=self.queue_names(),
@@ -81,10 +85,11 @@ class Worker(BaseWorker):
                 is_burst=burst,
                 max_jobs=max_jobs or 0,
                 max_idle_s=float(max_idle_time or 0),
-            )
+            ),
+            self.horses,
         )
         self._install_signal_handlers()
-        stopping = self.supervisor.stopping
+        stopping = self.team.stopping
         housekeeper = Housekeeper(self.name)
         if burst:
             housekeeper.offer()
@@ -92,12 +97,12 @@ class Worker(BaseWorker):
             threading.Thread(target=housekeeper.loop, args=(stopping,), name="housekeeping", daemon=True),
             threading.Thread(target=self._be_visible, args=(stopping,), name="rq", daemon=True),
         ]
-        log.info("worker %s serves %s, %d threads", self.name, ", ".join(self.queue_names()),
-                 self.supervisor.options.concurrency)  # fmt: skip
+        log.info("worker %s serves %s, %s threads", self.name, ", ".join(self.queue_names()),
+                 " + ".join(str(supervisor.options.concurrency) for supervisor in self.team.supervisors))  # fmt: skip
         for thread in threads:
             thread.start()
         try:
-            exit_code = self.supervisor.run()
+            exit_code = self.team.run()
         finally:
             stopping.set()
             for thread in threads:
@@ -113,23 +118,22 @@ class Worker(BaseWorker):
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         """Only sets flags: no I/O in a signal handler."""
-        if self.supervisor is not None:
-            self.supervisor.stop()
+        if self.team is not None:
+            self.team.stop()
 
     request_force_stop = request_stop
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """RQ's command `kill-horse`: on purpose, so its jobs are released."""
-        if self.supervisor is not None:
-            self.supervisor.kill("RQ's command kill-horse")
+        if self.team is not None:
+            self.team.kill("RQ's command kill-horse")
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         return None, None, None
 
     @property
     def horse_pid(self) -> int:
-        present = self.supervisor.present if self.supervisor is not None else None
-        return present.child.pid if present is not None and present.child is not None else 0
+        return 0 if self.team is None else self.team.horse_pid
 
     def run_maintenance_tasks(self) -> None:
         """RQ's clean-up of registries re-queues jobs by itself; ours is `reconcile`."""
@@ -202,7 +206,7 @@ def perform(job_id: str) -> None:
             worker=f"rq.{socket.gethostname()}.{uuid.uuid4().hex[:8]}", queue_names=list(conf().queues), concurrency=1,
             kind="stock", only=uuid.UUID(job_id),
         )  # fmt: skip
-        Supervisor(options).run()
+        Team(options).run()
     except Exception:
         log.exception("job %s could not be run; it stays queued, and housekeeping delivers it again", job_id)
     finally:

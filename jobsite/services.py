@@ -49,6 +49,7 @@ def database(env: Environment) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {error}") from None
     stated = found.get("OPTIONS") or {}
     if found["ENGINE"].endswith("sqlite3"):
+        found["ENGINE"] = "jobs.sqlite3"
         found["OPTIONS"] = {**SQLITE, **stated}
         found["NAME"] = unquote(str(found["NAME"]))
     elif found["ENGINE"].endswith("postgresql"):

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 import jobs
 from jobs import failpoints, mirror, queue, submission
 from jobs.errors import DatabaseUnavailable, KeyReused
-from jobs.group import LARGEST, Gaps, Group
+from jobs.group import LARGEST, Group
 from jobs.models import Event, IdempotencyKey, Job
 from jobs.submission import Submitted, accept
 from jobsite import broker
@@ -304,17 +304,3 @@ def test_a_connection_that_the_server_ended_is_replaced() -> None:
     together(end)
     assert jobs.submit("echo").is_new
     assert lives.attempt(jobs.submit("echo").id).status == "succeeded"
-
-
-@pytest.mark.skipif(sandbox.chosen_database() != "sqlite", reason="only SQLite has one writer")
-def test_gaps_are_left_where_others_write_and_only_there() -> None:
-    gaps = Gaps()
-    gaps.is_shared()  # what was written before it looked is nobody's wish to write now
-    eventually(lambda: not gaps.is_shared())
-
-    jobs.submit("echo")
-    assert not gaps.is_shared()
-
-    together(lambda: jobs.submit("echo"))
-    assert gaps.is_shared()
-    eventually(lambda: not gaps.is_shared())

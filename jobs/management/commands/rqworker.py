@@ -18,7 +18,7 @@ from jobs.worker import Worker
 
 class Command(DjangoRqCommand):
     help = (
-        "Run a worker: one process that supervises another one, which runs handlers in threads. "
+        "Run a worker: a process that supervises another one, or several, which run handlers in threads. "
         "Without names it serves all queues of JOBS_QUEUES, most urgent first. Stop it with Ctrl-C or SIGTERM: "
         "running jobs get JOBS_STOP_GRACE_S seconds to end and are released otherwise; twice stops at once."
     )
@@ -27,6 +27,7 @@ class Command(DjangoRqCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)  # type: ignore[no-untyped-call]
         parser.add_argument("--concurrency", type=int, help="handler threads (default: JOBS_CONCURRENCY); 1 to 1000")
+        parser.add_argument("--horses", type=int, help="processes that share them (default: JOBS_HORSES); 1 to 100")
         parser.add_argument("--reload", action="store_true", help="restart when Python code changes (development)")
         parser.set_defaults(serializer="rq.serializers.JSONSerializer")
 
@@ -36,6 +37,8 @@ class Command(DjangoRqCommand):
             return
         if options["concurrency"] is not None and not 1 <= options["concurrency"] <= 1000:
             raise CommandError("--concurrency is 1 to 1000", returncode=2)
+        if options["horses"] is not None and not 1 <= options["horses"] <= 100:
+            raise CommandError("--horses is 1 to 100", returncode=2)
         if options["pid"]:
             import os
 
@@ -56,9 +59,9 @@ class Command(DjangoRqCommand):
             serializer=options["serializer"],
         )
         if isinstance(worker, Worker):
-            worker.concurrency = options["concurrency"] or 0
-        elif options["concurrency"]:
-            raise CommandError("--concurrency goes with this project's own worker class only", returncode=2)
+            worker.concurrency, worker.horses = options["concurrency"] or 0, options["horses"] or 0
+        elif options["concurrency"] or options["horses"]:
+            raise CommandError("--concurrency and --horses go with this project's own worker class only", returncode=2)
         is_well = worker.work(
             burst=options["burst"],
             with_scheduler=options["with_scheduler"],

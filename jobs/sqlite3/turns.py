@@ -1,0 +1,88 @@
+"""Turns at a file: one writer at a time, and nobody twice while somebody waits.
+
+Between processes two bytes of a lock file are the locks: the kernel frees them when a process ends, however it ends, and a
+forked one does not inherit them. Between the threads of a process, whom the kernel does not tell apart, it is two locks.
+In both, who waits holds the first lock until it has the second one; so who has just written, and comes again, stands behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+NEXT, TURN = 0, 1  # the bytes
+LOOKS_S = (0.0005, 0.0002)
+"""Seconds between two looks at either byte: the kernel would wait without them, but also without end."""
+
+
+class Turns:
+    """The turns at one database, as seen from this process."""
+
+    def __init__(self, database: Path) -> None:
+        mode = database.stat().st_mode & 0o666
+        self._file = os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        self._next, self._turn = threading.Lock(), threading.Lock()
+
+    def take(self, timeout_s: float) -> bool:
+        """Wait for the turn; False when it did not come in time."""
+        deadline = time.monotonic() + timeout_s
+        if not self._next.acquire(timeout=timeout_s):
+            return False
+        try:
+            if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                return False
+        finally:
+            self._next.release()
+        if self._await(NEXT, deadline):
+            is_mine = self._await(TURN, deadline)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, NEXT)
+            if is_mine:
+                return True
+        self._turn.release()
+        return False
+
+    def give(self) -> None:
+        """The turn is over."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, TURN)
+        self._turn.release()
+
+    def _await(self, byte: int, deadline: float) -> bool:
+        while True:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOKS_S[byte])
+
+
+_all: dict[Path, Turns] = {}
+_making = threading.Lock()
+
+
+def turns_of(database: Path) -> Turns:
+    """One object a process and file: to close a file frees all of its locks that the process has.
+
+    Raises OSError when the lock file cannot be opened.
+    """
+    with _making:
+        if database not in _all:
+            _all[database] = Turns(database)
+        return _all[database]
+
+
+def _forget() -> None:
+    """In a forked process: whose turn it was stayed behind."""
+    global _making
+    _making = threading.Lock()
+    _all.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,134 @@
+"""A worker of several horses: they share its threads, and each lives and dies for itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections import Counter
+
+import pytest
+
+from jobs import team
+from jobs.models import Event, Lease
+from jobs.supervise import Options
+from tests.real.watching import all_reached, assert_lawful, descendants, echo, is_gone, kill, reached, story, submit
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.world import World
+
+
+def horses(count: int = 2) -> list[Lease]:
+    """The live leases, once there are so many whose horse is known, the oldest first."""
+
+    def look() -> list[Lease]:
+        return list(Lease.objects.filter(revoked_at=None, horse_pid__isnull=False).order_by("created_at"))
+
+    return eventually(lambda: found if len(found := look()) == count else None, timeout_s=20) or []
+
+
+def both_run(count: int = 4) -> dict[int, list[uuid.UUID]]:
+    """Naps that run, by the pid of their horse."""
+    ids = [submit("test-nap", seconds=60) for _ in range(count)]
+    all_reached(ids, "running")
+    by_lease = {lease.pk: lease.horse_pid for lease in horses()}
+    found: dict[int, list[uuid.UUID]] = {}
+    for job_id in ids:
+        found.setdefault(by_lease[reached(job_id, "running").lease_id], []).append(job_id)
+    return found
+
+
+@pytest.fixture
+def worker(world: World) -> Process:
+    return world.worker("--concurrency", "4", "--horses", "2")
+
+
+def test_they_share_the_threads_and_the_name(world: World, worker: Process) -> None:
+    found = horses()
+    assert [lease.concurrency for lease in found] == [2, 2]
+    assert len({lease.worker for lease in found}) == 1
+    assert {len(ids) for ids in both_run().values()} == {2}
+    fifth = echo()
+    assert story(fifth) == ["submit"]
+
+
+def test_a_kill_of_one_leaves_the_jobs_of_the_other_alone(world: World, worker: Process) -> None:
+    running = both_run()
+    killed, spared = running
+    kill(killed)
+    all_reached(running[killed], "running", timeout_s=30)
+    eventually(lambda: Event.objects.filter(event="expire").count() == 2, timeout_s=20)
+    for job_id in running[spared]:
+        assert story(job_id) == ["submit", "start"]
+    assert spared in [lease.horse_pid for lease in horses()]
+
+
+def test_a_stop_is_for_both_and_lets_them_finish(world: World, worker: Process) -> None:
+    horses()
+    ids = [submit("test-finishing") for _ in range(4)]
+    all_reached(ids, "running")
+    pids = descendants(worker.pid)
+    worker.send(signal.SIGTERM)
+    assert worker.wait(20) == 0, worker.log
+    all_reached(ids, "succeeded")
+    assert all(is_gone(pid) for pid in pids)
+    assert not Lease.objects.filter(revoked_at=None).exists()
+
+
+def test_both_die_with_their_parent(world: World, worker: Process) -> None:
+    pids = [lease.horse_pid for lease in horses()]
+    kill(worker.pid)
+    eventually(lambda: all(is_gone(pid) for pid in pids))
+
+
+def test_one_that_is_told_to_end_ends_the_worker(world: World, worker: Process) -> None:
+    """Rather than that it goes on with half of its threads."""
+    eventually(lambda: worker.log.count("is ready") == 2, timeout_s=20)
+    os.kill(horses()[1].horse_pid or 0, signal.SIGTERM)
+    assert worker.wait(20) == 0, worker.log
+    assert not Lease.objects.filter(revoked_at=None).exists()
+
+
+def test_a_burst_is_over_when_both_have_drained(world: World) -> None:
+    ids = [echo() for _ in range(300)]
+    code, log = world.run("rqworker", "--burst", "--concurrency", "4", "--horses", "2")
+    assert code == 0, log
+    all_reached(ids, "succeeded")
+    assert Counter(Event.objects.values_list("event", flat=True)) == {"submit": 300, "start": 300, "succeed": 300}
+    assert_lawful(world)
+
+
+def test_a_number_of_jobs_is_kept_to(world: World) -> None:
+    for _ in range(9):
+        echo()
+    code, log = world.run("rqworker", "--max-jobs", "5", "--concurrency", "4", "--horses", "2")
+    assert code == 0, log
+    assert Event.objects.filter(event="start").count() == 5
+
+
+@pytest.mark.parametrize("number", ["0", "101", "x"])
+def test_a_number_of_horses_that_cannot_be_is_said_so(world: World, number: str) -> None:
+    code, log = world.run("rqworker", "--horses", number)
+    assert code == 2
+    assert "--horses" in log
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "wanted", "cores", "threads"),
+    [
+        (10, 0, 8, [10]),
+        (25, 0, 8, [25]),
+        (26, 0, 8, [13, 13]),
+        (50, 0, 2, [25, 25]),
+        (50, 0, 1, [50]),
+        (1000, 0, 4, [250, 250, 250, 250]),
+        (10, 3, 1, [4, 3, 3]),
+        (2, 5, 8, [1, 1]),
+    ],
+)
+def test_how_threads_are_shared(
+    monkeypatch: pytest.MonkeyPatch, concurrency: int, wanted: int, cores: int, threads: list[int]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    options = Options(worker="w", queue_names=["default"], concurrency=concurrency)
+    assert [share.concurrency for share in team.shares(options, wanted)] == threads
