@@ -12,7 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
@@ -61,6 +61,9 @@ class Work:
 @dataclass(slots=True)
 class Done:
     moved: list[Row] = field(default_factory=list)
+    opened: Sequence[Any] = ()
+    """What was claimed, until the commit."""
+
     claimed: list[Claimed] = field(default_factory=list)
     cancelled: list[uuid.UUID] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
@@ -84,8 +87,10 @@ class Recorder:
         is_repeat = False
         for pause_s in _pauses():
             try:
+                ended = transitions.prepare([outcome.ended for outcome in work.outcomes])
                 with transaction.atomic():
-                    done = self._write(work, is_repeat=is_repeat)
+                    done = self._write(work, ended, is_repeat=is_repeat)
+                done.claimed = [Claimed.of(raw) for raw in done.opened]
                 if done.claimed:
                     failpoints.hit("claim.after_commit")
                 if work.outcomes:
@@ -105,18 +110,17 @@ class Recorder:
                 return self._one_by_one(work)
         raise AssertionError("unreachable")
 
-    def _write(self, work: Work, *, is_repeat: bool = False) -> Done:
+    def _write(self, work: Work, ended: transitions.Prepared, *, is_repeat: bool = False) -> Done:
         done = Done()
-        ended = [outcome.ended for outcome in work.outcomes]
-        if ended:
+        if work.outcomes:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
             failpoints.hit("finish.before_commit")
         _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
         if is_repeat:
             done.moved += self._release_strangers(work)
         if work.wanted:
-            done.claimed = transitions.claim(work.wanted, lease_id=self._lease_id, worker=self._worker)
-            done.is_revoked = not done.claimed and leases.is_revoked(self._lease_id)
+            done.opened = transitions.open_attempts(work.wanted, lease_id=self._lease_id, worker=self._worker)
+            done.is_revoked = not done.opened and leases.is_revoked(self._lease_id)
         if work.is_tick:
             done.cancelled, done.paused = self._look()
         now = {row.id: row for row in done.moved}
@@ -130,8 +134,9 @@ class Recorder:
         for outcome in work.outcomes:
             single = replace(work, outcomes=(outcome,), wanted=(), lines=(), is_tick=False)
             try:
+                ended = transitions.prepare([outcome.ended])
                 with transaction.atomic():
-                    moved = self._write(single).moved
+                    moved = self._write(single, ended).moved
                 _say(single.outcomes, moved)
                 total.moved += moved
             except (OperationalError, InterfaceError):

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 NEXT, TURN = 0, 1  # the bytes
-LOOKS_S = (0.0005, 0.0002)
+LOOKS_S = (0.0005, 0.0001)
 """Seconds between two looks at either byte: the kernel would wait without them, but also without end."""
 
 

@@ -6,18 +6,32 @@ nothing was written for it. Each transition raises the row's version and writes 
 reached a final status brings its callback with it: a new job, in the same commit, at the answer's end.
 """
 
-from jobs.transitions.endings import Ended, end_attempts, running_of
+from jobs.transitions.ended import Ended
+from jobs.transitions.endings import Prepared, end_attempts, prepare, running_of
 from jobs.transitions.insert import NewJob, insert
-from jobs.transitions.moves import Claimed, cancel, claim, promote, promote_due, request_cancel, rerun, settle
+from jobs.transitions.moves import (
+    Claimed,
+    cancel,
+    claim,
+    open_attempts,
+    promote,
+    promote_due,
+    request_cancel,
+    rerun,
+    settle,
+)
 
 __all__ = [
     "Claimed",
     "Ended",
     "NewJob",
+    "Prepared",
     "cancel",
     "claim",
     "end_attempts",
     "insert",
+    "open_attempts",
+    "prepare",
     "promote",
     "promote_due",
     "request_cancel",

@@ -9,51 +9,22 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from jobs import lifecycle
-from jobs.lifecycle import Actor, Budget, Doubt, End, Event, Status
-from jobs.models import clock
-from jobs.models.clock import NOW, after, parse
+from jobs.lifecycle import Actor, Doubt, End, Event, Status
+from jobs.models.clock import NOW, after
 from jobs.rows import Row, columns, fetch
 from jobs.sql import (
-    as_ids,
     as_table,
-    change,
     db_id,
     for_update,
-    in_ids,
     is_postgresql,
     marks,
     py_id,
     table,
-    time_text,
 )
 from jobs.transitions.callbacks import insert_callbacks
-from jobs.transitions.events import CHUNK, insert_events, insert_events_of
-
-
-class Ended(NamedTuple):
-    """An attempt that is over, under the fence (attempt, lease) it was claimed with."""
-
-    job_id: uuid.UUID
-    attempt: int
-    lease_id: uuid.UUID
-    end: End
-    budget: Budget
-    has_effects: bool = False
-    delay_s: float = 0.0
-    """Seconds until the next attempt, if there is one after a failure."""
-
-    result: str | None = None
-    """JSON text."""
-
-    progress: str | None = None
-    """JSON text; None keeps what is stored."""
-
-    error_code: str | None = None
-    error_message: str | None = None
-    error_text: str | None = None
-    claimed: Row | None = None
-    """The row as it was claimed, where that is known: then what is stored of a success need not be read again."""
-
+from jobs.transitions.ended import Ended
+from jobs.transitions.events import CHUNK, insert_events
+from jobs.transitions.successes import Successes
 
 OPEN_EFFECT = "effect-in-doubt"
 OPEN_EFFECT_MESSAGE = "the handler returned though it is not known whether one of its effects happened"
@@ -68,78 +39,65 @@ _ENDING_CHANGES = {
     Event.ABORT: "finished_at = {now}",
 }
 _COLUMNS: tuple[str, ...] = ("vid uuid", "vattempt int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
-_SUCCESS_COLUMNS = ("vid uuid", "vversion int", "vprogress jsonb", "vresult jsonb")
-_STATUS, _FINISHED_AT = Row._fields.index("status"), Row._fields.index("finished_at")
 _TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text", "vmessage text")
 """What there is to say only of an attempt that did not succeed."""
 
 
-def end_attempts(ended: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
+class Prepared(NamedTuple):
+    successes: Successes | None
+    others: Sequence[Ended]
+
+
+def prepare(ended: Sequence[Ended]) -> Prepared:
+    """All of `end_attempts` that needs no transaction. On PostgreSQL it asks for the time."""
+    plain: list[Ended] = []
+    others: list[Ended] = []
+    for item in ended:
+        is_plain = not item.has_effects and _is_known(item, ended[0].lease_id)
+        event = lifecycle.ending(item.end, item.budget, Doubt.NONE, is_cancel_requested=False)
+        (plain if is_plain and event is Event.SUCCEED else others).append(item)
+    return Prepared(Successes(plain) if plain else None, others)
+
+
+def end_attempts(ended: Sequence[Ended] | Prepared, *, actor: Actor, who: str) -> list[Row]:
     """End running attempts: what becomes of each is decided by `lifecycle.ending`.
 
     Locks the rows of jobs with effects first and reads their effects in a later statement: in one
     statement PostgreSQL would read them from a snapshot older than the lock.
     """
-    doubts = _doubts(ended)
+    successes, others = ended if isinstance(ended, Prepared) else prepare(ended)
+    doubts = _doubts(others)
     by_event: dict[Event, list[Ended]] = {}
-    for item in ended:
-        doubt = doubts.get(item.job_id, Doubt.NONE) if doubts else Doubt.NONE
-        event = lifecycle.ending(item.end, item.budget, doubt, is_cancel_requested=False)
+    for item in others:
+        event = lifecycle.ending(item.end, item.budget, doubts.get(item.job_id, Doubt.NONE), is_cancel_requested=False)
         if item.end is End.RETURNED and event is not Event.SUCCEED and item.error_code is None:
             item = item._replace(result=None, error_code=OPEN_EFFECT, error_message=OPEN_EFFECT_MESSAGE)
         by_event.setdefault(event, []).append(item)
-    moved: list[Row] = []
+    moved: list[Row] = _succeed(successes, actor=actor, who=who) if successes else []
     overtaken: list[Ended] = []
     for event, items in by_event.items():
-        end = _succeed if event is Event.SUCCEED else _end
-        rows = end(event, items, actor=actor, who=who)
+        if event is Event.SUCCEED and all(_is_known(item, items[0].lease_id) for item in items):
+            rows = _succeed(Successes(items), actor=actor, who=who)
+        else:
+            rows = _end(event, items, actor=actor, who=who)
         moved += rows
         if event in lifecycle.YIELDS_TO_CANCEL and len(rows) < len(items):
             done = {row.id for row in rows}
             overtaken += [item for item in items if item.job_id not in done]
     if overtaken:  # a cancel request came first, or the fence no longer holds; then nothing matches
         moved += _end(Event.ABORT, overtaken, actor=actor, who=who)
-    if with_effects := {item.job_id for item in ended if item.has_effects}:
+    if with_effects := {item.job_id for item in others if item.has_effects}:
         _leave_in_doubt([row.id for row in moved if row.id in with_effects])
     return moved + insert_callbacks(moved)
 
 
-def _succeed(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:
-    """As `_end`, by a statement that returns nothing: what it would return is known.
-
-    Every transition raises the version, so a row that still has the version of its claim is as it was then.
-    """
-    now = clock.now()
-    stored_now = time_text(now)
-    rows = [_succeeded(item, item.claimed, stored_now) for item in items if item.claimed is not None]
-    lease_id = items[0].lease_id
-    if len(rows) < len(items) or any(i.lease_id is not lease_id and i.lease_id != lease_id for i in items):
-        return _end(event, items, actor=actor, who=who)
-    v = [(item.job_id.hex, row.version - 1, item.progress, item.result) for item, row in zip(items, rows, strict=True)]
-    ids = as_ids(item.job_id for item in items)
-    count = change(
-        "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
-        f" result = vresult, error_code = NULL, error_message = NULL FROM ({table(*_SUCCESS_COLUMNS)}) AS v"
-        " WHERE id = vid AND version = vversion AND lease_id = %s",
-        [stored_now, as_table(v), db_id(lease_id)],
-    )
-    others: list[Row] = []
-    if count < len(rows):  # the cancel of some was requested meanwhile, or their fence has fallen
-        stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id {in_ids()}", [ids])
-        moved = {row.id for row in stored if parse(row.finished_at) == now}
-        rows = [row for row in rows if row.id in moved]
-        others = _end(event, [item for item in items if item.job_id not in moved], actor=actor, who=who)
-        ids = as_ids(moved)
-    insert_events_of(event, ids, actor=actor, who=who, source=Status.RUNNING, at=stored_now)
-    return rows + others
+def _is_known(item: Ended, lease_id: uuid.UUID) -> bool:
+    return item.claimed is not None and (item.lease_id is lease_id or item.lease_id == lease_id)
 
 
-def _succeeded(item: Ended, claimed: Row, now: Any) -> Row:
-    """`_replace` takes longer than all else that a success costs here."""
-    return tuple.__new__(Row, (
-        *claimed[:_STATUS], Status.SUCCEEDED.value, claimed.version + 1, *claimed[_STATUS + 2 : _FINISHED_AT],
-        now, item.progress, item.result, None, None, *claimed[_FINISHED_AT + 5 :],
-    ))  # fmt: skip
+def _succeed(successes: Successes, *, actor: Actor, who: str) -> list[Row]:
+    rows, others = successes.write(actor=actor, who=who)
+    return rows + (_end(Event.SUCCEED, others, actor=actor, who=who) if others else [])
 
 
 def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> list[Row]:

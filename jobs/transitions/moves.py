@@ -11,7 +11,20 @@ from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW, fixed
 from jobs.rows import Row, columns, fetch, make_row
-from jobs.sql import as_ids, as_raw, as_text, change, db_id, for_update, in_few, in_ids, is_postgresql, marks, select
+from jobs.sql import (
+    as_ids,
+    as_raw,
+    as_text,
+    change,
+    db_id,
+    for_update,
+    in_few,
+    in_ids,
+    is_postgresql,
+    marks,
+    py_id,
+    select,
+)
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events, insert_events_of
 
@@ -42,9 +55,22 @@ class Claimed(NamedTuple):
 
     timeout_s: int
 
+    @classmethod
+    def of(cls, raw: Sequence[Any]) -> Claimed:
+        """Of one row of `open_attempts`."""
+        return cls(make_row(raw), raw[-2], raw[-1])
+
+
+_STARTED_AT = Row._fields.index("started_at")
+
 
 def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
-    """Open the next attempt of queued jobs under a lease that is still live.
+    """Open the next attempt of queued jobs under a lease that is still live."""
+    return [Claimed.of(raw) for raw in open_attempts(ids, lease_id=lease_id, worker=worker)]
+
+
+def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Any]:
+    """As `claim`, but what it returns is yet to become a `Claimed.of` each: that can wait until after the commit.
 
     Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped: two
     horses that got the same ids must not wait for each other in opposite order. `status || ''` keeps it
@@ -61,17 +87,16 @@ def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list
     )
     if not found:
         return []
-    claimed = [Claimed(make_row(raw), raw[-2], raw[-1]) for raw in found]
-    if len(claimed) < len(ids):
-        ids = [job.row.id for job in claimed]
-    now, opened = claimed[0].row.started_at, as_ids(ids)
+    if len(found) < len(ids):
+        ids = [py_id(raw[0]) for raw in found]
+    now, opened = found[0][_STARTED_AT], as_ids(ids)
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
         f" started_at = %s, progress = NULL WHERE id {in_ids()}",
         [db_id(lease_id), now, opened],
     )
     insert_events_of(Event.START, opened, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
-    return claimed
+    return found
 
 
 @cache

@@ -15,17 +15,17 @@ VARIABLE = "CHAOS_MUTANT"
 
 def no_fence() -> None:
     """An attempt may end under any lease, and whatever attempt runs."""
-    from jobs.transitions import endings
+    from jobs.transitions import endings, successes
 
-    def unfenced(execute: Callable[[str, Sequence[Any]], Any], number: str) -> Any:
-        fence, nothing = (
-            f"AND {number} = v{number} AND lease_id = vlease",
-            f"AND v{number} IS NOT NULL AND vlease IS NOT NULL",
-        )
+    def without(execute: Callable[[str, Sequence[Any]], Any], fence: str, nothing: str) -> Any:
         return lambda sql, parameters: execute(sql.replace(fence, nothing), parameters)
 
-    endings.fetch = unfenced(endings.fetch, "attempt")
-    endings.change = unfenced(endings.change, "version")
+    endings.fetch = without(
+        endings.fetch, "AND attempt = vattempt AND lease_id = vlease", "AND vattempt IS NOT NULL AND vlease IS NOT NULL"
+    )
+    successes.change = without(
+        successes.change, "AND version = vversion AND lease_id = %s", "AND vversion IS NOT NULL AND %s IS NOT NULL"
+    )
 
 
 def no_unique_key() -> None:
