@@ -128,6 +128,12 @@ def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -
     engine, options = str(database.get("ENGINE", "")), database.get("OPTIONS", {})
     if engine.endswith("sqlite3"):
         yield from _sqlite_keeps_promises(options)
+        if not engine.startswith("jobs."):
+            yield Warning(
+                "Writers of SQLite do not take turns.",
+                hint="Under load some wait for long: set ENGINE = 'jobs.sqlite3', which is Django's backend with a queue.",
+                id="jobs.W004",
+            )
     elif not engine.endswith("postgresql"):
         yield Error(
             f"The database engine {engine!r} is not supported.", hint="Use SQLite or PostgreSQL.", id="jobs.E009"

@@ -56,6 +56,7 @@ def test_a_setting_that_cannot_work_has_its_finding(changes, finding, settings, 
     [
         ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}, "jobs.E008"),
         ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}, "jobs.W001"),
+        ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}, "jobs.W004"),
         ({"ENGINE": "django.db.backends.mysql"}, "jobs.E009"),
         ({"ENGINE": "django.db.backends.postgresql"}, "jobs.W002"),
     ],
