@@ -207,6 +207,8 @@ def _leave_no_transaction() -> None:
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+            if hasattr(connection.connection, "give_turn"):  # an interrupt may have come while it was given
+                connection.connection.give_turn()
             _forget_session(connection)
 
 

@@ -17,21 +17,18 @@ WRITES = ("BEGIN", "INSERT", "UPDATE", "DELETE", "REPLAC")
 
 class Connection(sqlite3.Connection):
     turns: Turns | None = None
-    timeout_s = 0.0
-    is_my_turn = False
 
     def take_turn(self) -> None:
-        """Raises what SQLite raises when the lock is not free in time."""
-        if self.turns is not None and not self.is_my_turn:
-            if not self.turns.take(self.timeout_s):
-                raise sqlite3.OperationalError("database is locked")
-            self.is_my_turn = True
+        """Raises what SQLite raises when the lock is not free in time; `give_turn` must follow all the same."""
+        if self.turns is None or self.turns.is_mine:
+            return
+        ((timeout_ms,),) = self.execute("PRAGMA busy_timeout")
+        if not self.turns.take(timeout_ms / 1000):
+            raise sqlite3.OperationalError("database is locked")
 
     def give_turn(self) -> None:
-        """Nothing, while a transaction is open or when it is not ours."""
-        if self.is_my_turn and not self.in_transaction:
-            self.is_my_turn = False
-            assert self.turns is not None
+        """Nothing, while a transaction is open."""
+        if self.turns is not None and not self.in_transaction and self.turns.is_mine:
             self.turns.give()
 
     def commit(self) -> None:
@@ -46,17 +43,16 @@ class Connection(sqlite3.Connection):
         try:
             super().close()
         finally:
-            if self.is_my_turn and self.turns is not None:
-                self.is_my_turn = False
+            if self.turns is not None:
                 self.turns.give()
 
 
 class Cursor(base.SQLiteCursorWrapper):
     def execute(self, query: str, params: Any = None) -> Any:
         connection: Any = self.connection
-        if not connection.in_transaction and query.lstrip()[:6].rstrip().upper() in WRITES:
-            connection.take_turn()
         try:
+            if not connection.in_transaction and query.lstrip()[:6].rstrip().upper() in WRITES:
+                connection.take_turn()
             return super().execute(query, params)
         finally:
             connection.give_turn()
@@ -68,7 +64,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
-        connection.timeout_s = conn_params.get("timeout", 5.0)
         name = str(self.settings_dict["NAME"])
         if not self.is_in_memory_db() and not name.startswith("file:"):
             with contextlib.suppress(OSError):  # a folder that cannot be written: then as SQLite does it

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 NEXT, TURN = 0, 1  # the bytes
 LOOKS_S = (0.0005, 0.0001)
@@ -20,35 +21,43 @@ LOOKS_S = (0.0005, 0.0001)
 
 
 class Turns:
-    """The turns at one database, as seen from this process."""
+    """The turns at one database, as seen from this process.
+
+    A handler's thread may be interrupted between any two steps. So a thread takes nothing that is not found again
+    by `give`: the locks are reentrant ones because those know whose they are.
+    """
 
     def __init__(self, database: Path) -> None:
         mode = database.stat().st_mode & 0o666
         self._file = os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
-        self._next, self._turn = threading.Lock(), threading.Lock()
+        self._next, self._turn = threading.RLock(), threading.RLock()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread has the turn, or something on the way to it."""
+        return _is_owned(self._turn) or _is_owned(self._next)
 
     def take(self, timeout_s: float) -> bool:
-        """Wait for the turn; False when it did not come in time."""
+        """Wait for the turn; False when it did not come in time. `give` must follow, even if this returns False or raises."""
         deadline = time.monotonic() + timeout_s
-        if not self._next.acquire(timeout=timeout_s):
-            return False
-        try:
-            if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                return False
-        finally:
-            self._next.release()
-        if self._await(NEXT, deadline):
-            is_mine = self._await(TURN, deadline)
+        has_come = (
+            self._next.acquire(timeout=timeout_s)
+            and self._turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            and self._await(NEXT, deadline)
+            and self._await(TURN, deadline)
+        )
+        if has_come:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, NEXT)
-            if is_mine:
-                return True
-        self._turn.release()
-        return False
+            self._next.release()
+        return has_come
 
     def give(self) -> None:
-        """The turn is over."""
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, TURN)
-        self._turn.release()
+        """The turn is over, or all that this thread has of it; it may have nothing."""
+        if _is_owned(self._turn):
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 2, NEXT)
+        for lock in (self._turn, self._next):
+            while _is_owned(lock):
+                lock.release()
 
     def _await(self, byte: int, deadline: float) -> bool:
         while True:
@@ -61,6 +70,11 @@ class Turns:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOKS_S[byte])
+
+
+def _is_owned(lock: Any) -> bool:
+    """What `threading.Condition` asks a reentrant lock."""
+    return bool(lock._is_owned())
 
 
 _all: dict[Path, Turns] = {}

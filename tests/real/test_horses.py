@@ -106,9 +106,24 @@ def test_a_number_of_jobs_is_kept_to(world: World) -> None:
     assert Event.objects.filter(event="start").count() == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "concurrencies"), [([], [30]), (["--horses", "2"], [15, 15]), (["JOBS_HORSES=3"], [10, 10, 10])]
+)
+def test_workers_of_a_pool_have_one_unless_told_otherwise(
+    world: World, options: list[str], concurrencies: list[int]
+) -> None:
+    environment = dict(option.split("=") for option in options if "=" in option)
+    arguments = [option for option in options if "=" not in option]
+    echo()
+    code, log = world.run("rqworker-pool", "--burst", "--concurrency", "30", *arguments, **environment)
+    assert code == 0, log
+    assert list(Lease.objects.values_list("concurrency", flat=True)) == concurrencies
+
+
+@pytest.mark.parametrize("command", ["rqworker", "rqworker-pool"])
 @pytest.mark.parametrize("number", ["0", "101", "x"])
-def test_a_number_of_horses_that_cannot_be_is_said_so(world: World, number: str) -> None:
-    code, log = world.run("rqworker", "--horses", number)
+def test_a_number_of_horses_that_cannot_be_is_said_so(world: World, command: str, number: str) -> None:
+    code, log = world.run(command, "--horses", number)
     assert code == 2
     assert "--horses" in log
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sqlite3
@@ -11,14 +12,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from jobs.errors import SoftTimeout
 from jobs.sqlite3.base import Connection, Cursor
 from jobs.sqlite3.turns import Turns, turns_of
 from tests.support import sandbox
+from tests.support.eventually import eventually
+
+T = TypeVar("T")
 
 TAKE_AND_TELL = """
 import sys
@@ -65,7 +73,7 @@ def begin(database: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         )
         processes.append(process)
         assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout.readline()
         return process
 
     yield begin
@@ -74,9 +82,17 @@ def begin(database: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         process.communicate()
 
 
+def elsewhere(call: Callable[[], T]) -> T:
+    """What it returns, or raises, in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
 def open_with_turns(database: Path, timeout_s: float) -> Connection:
-    opened = sqlite3.connect(database, factory=Connection, isolation_level=None, timeout=timeout_s)
-    opened.turns, opened.timeout_s = turns_of(database), timeout_s
+    opened = sqlite3.connect(
+        database, factory=Connection, isolation_level=None, timeout=timeout_s, check_same_thread=False
+    )
+    opened.turns = turns_of(database)
     return opened
 
 
@@ -85,6 +101,7 @@ def test_another_process_is_waited_for_and_not_for_ever(
 ) -> None:
     holder = begin(TAKE_AND_TELL)
     assert not turns_of(database).take(0.05)
+    turns_of(database).give()
     holder.communicate()
     assert turns_of(database).take(5)
     turns_of(database).give()
@@ -153,14 +170,59 @@ def test_a_statement_and_a_transaction_take_one_turn_each(database: Path) -> Non
     cursor.execute("CREATE TABLE t (x)")
     cursor.execute("BEGIN IMMEDIATE")
     cursor.execute("INSERT INTO t VALUES (1)")
-    assert one.is_my_turn
-    with pytest.raises(sqlite3.OperationalError, match="database is locked"):
-        other.cursor(factory=Cursor).execute("INSERT INTO t VALUES (2)")
+    assert turns_of(database).is_mine
+
+    def write() -> None:
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            other.cursor(factory=Cursor).execute("INSERT INTO t VALUES (2)")
+
+    elsewhere(write)
     one.commit()
-    assert not one.is_my_turn
+    assert not turns_of(database).is_mine
     other.cursor(factory=Cursor).execute("INSERT INTO t VALUES (2)")
-    assert not other.is_my_turn
+    assert not turns_of(database).is_mine
     assert one.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+def test_whoever_is_interrupted_while_it_waits_stands_in_nobodys_way(
+    database: Path, begin: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    """As a handler by its soft timeout, which may arrive anywhere."""
+    holder = begin(TAKE_AND_TELL)
+    idents: list[int] = []
+
+    def write() -> None:
+        idents.append(threading.get_ident())
+        with pytest.raises(SoftTimeout):
+            open_with_turns(database, 30).cursor(factory=Cursor).execute("BEGIN IMMEDIATE")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    eventually(lambda: is_waited_for(turns_of(database)))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(idents[0]), ctypes.py_object(SoftTimeout))
+    thread.join()
+    holder.communicate()
+    begin(TAKE_AND_TELL).communicate()
+    assert turns_of(database).take(0)
+    turns_of(database).give()
+
+
+def is_waited_for(turns: Turns) -> bool:
+    """Whether another thread of this process holds the first of the locks."""
+    if turns._next.acquire(blocking=False):
+        turns._next.release()
+        return False
+    return True
+
+
+def test_what_an_interrupt_left_behind_is_found_again(database: Path) -> None:
+    """It may come between the step that takes something and the one that would have noted it."""
+    turns = turns_of(database)
+    for left in (turns._next.acquire, turns._turn.acquire, partial(turns.take, 5)):
+        left()
+        open_with_turns(database, 5).give_turn()
+        assert not turns.is_mine
+        assert elsewhere(lambda: (turns.take(0), turns.give())[0])
 
 
 @pytest.mark.parametrize("end", [Connection.rollback, Connection.close])
@@ -186,11 +248,11 @@ def test_a_transaction_that_cannot_begin_gives_its_turn_back(database: Path) -> 
 @pytest.mark.django_db(transaction=True)
 def test_the_project_s_own_database_has_turns() -> None:
     with transaction.atomic():
-        assert connection.connection.is_my_turn
+        assert connection.connection.turns.is_mine
         with pytest.raises(RuntimeError), transaction.atomic():
             raise RuntimeError
-        assert connection.connection.is_my_turn
-    assert not connection.connection.is_my_turn
+        assert connection.connection.turns.is_mine
+    assert not connection.connection.turns.is_mine
 
 
 @pytest.mark.skipif(sandbox.chosen_database() != "sqlite", reason="only SQLite has one writer")
@@ -200,10 +262,10 @@ def test_a_transaction_whose_turn_does_not_come_is_an_operational_error(
 ) -> None:
     begin(TAKE_AND_TELL)
     connection.ensure_connection()
-    own, own_timeout_s = connection.connection.turns, connection.connection.timeout_s
-    connection.connection.turns, connection.connection.timeout_s = turns_of(database), 0.05
+    connection.connection.turns = turns_of(database)
+    connection.connection.execute("PRAGMA busy_timeout = 50")
     try:
         with pytest.raises(OperationalError, match="database is locked"), transaction.atomic():
             pass
     finally:
-        connection.connection.turns, connection.connection.timeout_s = own, own_timeout_s
+        connection.close()

@@ -32,9 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("queues", nargs="*", help="queues, most urgent first (default: JOBS_QUEUES)")
         parser.add_argument("--num-workers", type=int, default=1, help="how many workers (default 1)")
         parser.add_argument("--concurrency", type=int, help="handler threads of each (JOBS_CONCURRENCY)")
-        parser.add_argument(
-            "--horses", type=int, default=1, help="processes that share the threads of each (default 1)"
-        )
+        parser.add_argument("--horses", type=int, help="processes that share the threads of each (JOBS_HORSES, or 1)")
         parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
         parser.add_argument("--pid", help="write this process' id to a file")
 
@@ -44,7 +42,10 @@ class Command(BaseCommand):
         if options["pid"]:
             with open(os.path.expanduser(options["pid"]), "w") as file:
                 file.write(str(os.getpid()))
-        command = [sys.executable, sys.argv[0], "rqworker", *options["queues"], f"--horses={options['horses']}"]
+        horses = options["horses"] if options["horses"] is not None else conf().horses or 1
+        if not 1 <= horses <= 100:
+            raise CommandError("--horses is 1 to 100", returncode=2)
+        command = [sys.executable, sys.argv[0], "rqworker", *options["queues"], f"--horses={horses}"]
         command += [f"--concurrency={options['concurrency']}"] if options["concurrency"] else []
         command += ["--burst"] if options["burst"] else []
         stopping = threading.Event()
