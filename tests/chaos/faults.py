@@ -40,11 +40,12 @@ class Stage:
                     os.kill(pid, signal.SIGKILL)
 
     def lease_of(self, role: str) -> str | None:
-        """The live lease of a worker's horse."""
+        """The live lease of a worker's horse: of the one that `site.horse` names, where there are several."""
         from jobs.models import Lease
 
-        pid = self.site.processes[role].pid
-        found = Lease.objects.filter(parent_pid=pid, revoked_at=None).values_list("id", flat=True).first()
+        pid, horse_pid = self.site.processes[role].pid, self.site.horse(role)
+        leases = Lease.objects.filter(parent_pid=pid, horse_pid=horse_pid, revoked_at=None)
+        found = leases.values_list("id", flat=True).first()
         return None if found is None else str(found)
 
     def await_repair(self, lease_id: str | None, what: str) -> None:
