@@ -40,7 +40,8 @@ class Conf(BaseModel):
     hard_timeout_extra_s: float = Field(10, ge=0.5, description="Seconds after the soft timeout at which the process is killed.")
     stop_grace_s: float = Field(25, ge=0, description="Seconds a stopping worker lets running handlers finish.")
     concurrency: int = Field(10, ge=1, le=1000, description="Handler threads of a worker.")
-    horses: int = Field(0, ge=0, le=100, description="Processes of a worker that share its threads; 0 for one for each 25 threads, but no more than cores.")
+    horses: int = Field(0, ge=0, le=100, description="Processes of a worker that share its threads; 0 for one, and more while it is busy: up to one for each 5 threads, but no more than cores.")
+    horse_quiet_s: float = Field(30, ge=3, description="Seconds with hardly any work after which a process leaves that was started because the worker was busy.")
     horse_max_jobs: int = Field(0, ge=0, description="Jobs after which a worker's process is replaced; 0 for never.")
     horse_max_rss_mb: int = Field(0, ge=0, description="Resident memory in MiB above which a worker's process is replaced; 0 for no limit.")
 

@@ -28,7 +28,9 @@ UNSTARTABLE_DELAY_S = 5.0
 
 class Handlers:
     def __init__(self, count: int, inbox: queues.SimpleQueue[Any], stopping: threading.Event) -> None:
-        self._count = count
+        self.count = 0
+        """Attempts that may run at once."""
+
         self._inbox = inbox
         self._stopping = stopping
         self._tasks: deque[tuple[Claimed, JobContext]] = deque()
@@ -36,9 +38,25 @@ class Handlers:
         self._is_rung = False
         self._taken_at = 0.0
         self._busy: set[int] = set()
+        self._parked: list[queues.SimpleQueue[None]] = []
+        """A bell for each thread, for when there are more of them than attempts may run."""
+
         self._watch = Watch()
-        for number in range(count):
-            threading.Thread(target=self._loop, name=f"handler-{number}", daemon=True).start()
+        self.resize(count)
+
+    def resize(self, count: int) -> None:
+        """Run so many attempts at once from now on; who is beyond that ends what it runs: see `is_within`."""
+        self.count = count
+        for bell in self._parked[:count]:
+            bell.put(None)
+        for number in range(len(self._parked), count):
+            self._parked.append(queues.SimpleQueue())
+            threading.Thread(target=self._loop, args=(number,), name=f"handler-{number}", daemon=True).start()
+
+    @property
+    def is_within(self) -> bool:
+        """Whether no attempt runs beyond `count`."""
+        return all(number < self.count for number in tuple(self._busy))
 
     def take(self, group: Sequence[tuple[Claimed, JobContext]]) -> None:
         """Run attempts, the first ones first; called by the horse's main thread.
@@ -63,7 +81,7 @@ class Handlers:
         """The attempts that no thread has begun in time, because all are busy, oldest first, as released."""
         if self.left_s > 0:
             return []
-        if len(self._busy) < self._count:  # on a busy machine threads take their time to wake
+        if len(self._busy) < self.count:  # on a busy machine threads take their time to wake
             self._taken_at = time.monotonic()
             return []
         released: deque[Outcome] = deque()
@@ -79,11 +97,20 @@ class Handlers:
             self._is_rung = True
             self._bell.put(None)
 
-    def _next(self) -> tuple[Claimed, JobContext]:
+    def _next(self, number: int) -> tuple[Claimed, JobContext]:
+        """The next attempt for that thread, which counts as busy before it looks: so `is_within` misses none."""
         while True:
+            self._busy.add(number)
+            if number >= self.count:
+                self._busy.discard(number)
+                if self._tasks:
+                    self._ring()
+                self._parked[number].get()
+                continue
             try:
                 task = self._tasks.popleft()
             except IndexError:
+                self._busy.discard(number)
                 self._bell.get()
                 self._is_rung = False  # before the look that follows: who adds a task after it rings
             else:
@@ -91,11 +118,9 @@ class Handlers:
                     self._ring()
                 return task
 
-    def _loop(self) -> None:
-        me = threading.get_ident()
+    def _loop(self, number: int) -> None:
         while True:
-            claimed, context = self._next()
-            self._busy.add(me)
+            claimed, context = self._next(number)
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):
@@ -108,5 +133,5 @@ class Handlers:
                     claimed.row, context, End.RAISED, delay_s=UNSTARTABLE_DELAY_S,
                     error_code=type(error).__name__, error_message=str(error),
                 )  # fmt: skip
-            self._busy.discard(me)
+            self._busy.discard(number)
             self._inbox.put(Outcome(result, claimed.row, time.monotonic() - began, context.log.take()))

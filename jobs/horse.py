@@ -16,6 +16,7 @@ import contextlib
 import logging
 import os
 import queue as queues
+import socket
 import threading
 import time
 import uuid
@@ -33,6 +34,7 @@ from jobs.interrupts import NEVER, Slot
 from jobs.lines import say_each
 from jobs.roster import Roster, Running
 from jobs.rows import Row
+from jobs.share import Share
 from jobs.sql import id_text
 from jobs.transitions import Claimed
 from jobs.window import Window
@@ -57,26 +59,27 @@ class Horse:
         is_burst: bool = False,
         max_jobs: int = 0,
         max_idle_s: float = 0.0,
+        quiet_s: float = 0.0,
         only: uuid.UUID | None = None,
+        channel: socket.socket | None = None,
     ) -> None:
         self.lease_id, self.worker, self.queue_names = lease_id, worker, tuple(queue_names)
-        self.concurrency, self.is_burst, self.max_jobs, self.max_idle_s = concurrency, is_burst, max_jobs, max_idle_s
+        self.is_burst, self.max_jobs, self.max_idle_s = is_burst, max_jobs, max_idle_s
         self.stopping = threading.Event()
         self.inbox: queues.SimpleQueue[Any] = queues.SimpleQueue()
         self.handlers = Handlers(concurrency, self.inbox, self.stopping)
         self.window = Window(concurrency)
+        self.share = Share(self.inbox, self.handlers, self.window, channel, quiet_s)
         self.running = Roster()
         self.in_hand = Hand()
         self.recorder = Recorder(lease_id, worker)
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
-        self.is_draining = False
+        self.is_draining, self.exit_code = False, process.DRAINED
         """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
 
-        self.exit_code = process.DRAINED
-        self.last_tick = 0.0
+        self.last_tick = self.broker_down_until = 0.0
         self.idle_since = time.monotonic()
-        self.broker_down_until = 0.0
         if only is not None:
             self.in_hand.append((only, ""))
 
@@ -86,10 +89,11 @@ class Horse:
         """Work until told to stop or drained; the exit code."""
         if self.fetcher is not None:
             self.fetcher.start(self.queue_names)
-        log.info("horse %d of worker %s is ready, %d threads", os.getpid(), self.worker, self.concurrency)
+        log.info("horse %d of worker %s is ready, %d threads", os.getpid(), self.worker, self.handlers.count)
         while True:
             outcomes = self._collect()
             self._turn(outcomes)
+            self.share.look(len(outcomes), len(self.running))
             if self._is_over():
                 self._give_back()
                 return self.exit_code
@@ -113,7 +117,7 @@ class Horse:
         timeout = self._patience_s()
         while True:
             try:
-                message = self.inbox.get(block=block, timeout=timeout)
+                message = self.share.wait(block, timeout)
             except queues.Empty:
                 break
             timeout = self.handlers.left_s
@@ -122,6 +126,8 @@ class Horse:
                 outcomes.append(message)
             elif isinstance(message, list):
                 self.in_hand.feed(message)
+            elif isinstance(message, int):
+                self.share.take(message)
             elif message == "empty" and self.is_burst and not self.running and not self.in_hand and not outcomes:
                 self.is_draining = True
             elif message == "down":
@@ -160,8 +166,7 @@ class Horse:
                 self.is_draining, self.exit_code = True, process.RECYCLE
             if is_tick:
                 self._tick(done.cancelled, done.paused)
-        if self.fetcher is None:
-            self.is_draining = True  # one attempt was asked for, and there is no other
+        self.is_draining |= self.fetcher is None  # one attempt was asked for, and there is no other
         self.in_hand.note(len(outcomes), len(done.claimed))
         self._tell_redis(done.moved)  # step 4
 
@@ -171,7 +176,8 @@ class Horse:
             return False
         if self.max_jobs and self.claimed_count >= self.max_jobs:
             self.is_draining = True
-        if self.max_idle_s and not self.in_hand and time.monotonic() - self.idle_since > self.max_idle_s:
+        is_idle = self.max_idle_s and time.monotonic() - self.idle_since > self.max_idle_s
+        if (is_idle or self.share.is_needless) and not self.in_hand:
             self.is_draining = True
         return self.is_draining or self.stopping.is_set()
 

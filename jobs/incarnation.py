@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import failpoints, leases, process
 from jobs.conf import conf
+from jobs.grant import Grant
 
 log = logging.getLogger("jobs.worker")
 
@@ -26,7 +27,9 @@ FENCE_SHARE, DEAD_MAN_SHARE = 11 / 15, 13 / 15
 class Incarnation:
     """One horse and its lease."""
 
-    def __init__(self, lease_id: uuid.UUID, opened: float, worker: str, dead_man: process.DeadMan) -> None:
+    def __init__(
+        self, lease_id: uuid.UUID, opened: float, worker: str, dead_man: process.DeadMan, grant: Grant
+    ) -> None:
         self.lease_id = lease_id
         self.child: subprocess.Popen[bytes] | None = None
         self.is_revoked = False
@@ -41,6 +44,7 @@ class Incarnation:
 
         self._worker = worker
         self._dead_man = dead_man
+        self._grant = grant
         self._arming = threading.Lock()
         self._is_over = threading.Event()
         self._renewed = opened
@@ -87,7 +91,7 @@ class Incarnation:
         before = process.boottime()
         failpoints.hit("renew.before")
         self.is_held_up = True
-        if not leases.renew(self.lease_id):
+        if not leases.renew(self.lease_id, self._grant.holds):
             self.is_revoked = True
             return
         failpoints.hit("renew.after_commit")

@@ -57,12 +57,13 @@ def note_horse(lease_id: uuid.UUID, pid: int) -> None:
     Lease.objects.filter(pk=lease_id).update(horse_pid=pid, horse_started=process.started(pid))
 
 
-def renew(lease_id: uuid.UUID) -> bool:
-    """Raise the beat; False when the lease was revoked."""
+def renew(lease_id: uuid.UUID, threads: int) -> bool:
+    """Raise the beat, and note of how many threads it is; False when the lease was revoked."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE jobs_lease SET beat = beat + 1, renewed_at = {NOW} WHERE id = %s AND revoked_at IS NULL",
-            [db_id(lease_id)],
+            f"UPDATE jobs_lease SET beat = beat + 1, renewed_at = {NOW}, concurrency = %s"
+            " WHERE id = %s AND revoked_at IS NULL",
+            [threads, db_id(lease_id)],
         )
         return bool(cursor.rowcount == 1)
 

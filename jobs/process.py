@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 IS_LINUX = sys.platform == "linux"
 
@@ -135,6 +136,14 @@ def rss_mb(pid: int) -> int:
     """Resident memory in MiB; 0 when it is gone."""
     fields = _stat(pid)
     return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 2**20 if fields else 0
+
+
+def command() -> list[str]:
+    """How to start another command of this project: through its manage.py where there is one."""
+    script = Path(sys.argv[0])
+    if script.name == "manage.py" and script.exists():
+        return [sys.executable, str(script)]
+    return [sys.executable, "-m", "django"]
 
 
 class _Timespec(ctypes.Structure):

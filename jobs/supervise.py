@@ -13,18 +13,17 @@ import os
 import queue as queues
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import leases, process
 from jobs.conf import conf
+from jobs.grant import Grant
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
 from jobs.lifecycle import Actor
 
@@ -51,6 +50,7 @@ class Options:
     is_burst: bool = False
     max_jobs: int = 0
     max_idle_s: float = 0.0
+    quiet_s: float = 0.0
     only: uuid.UUID | None = None
 
 
@@ -60,6 +60,13 @@ class Supervisor:
     def __init__(self, options: Options, stopping: threading.Event) -> None:
         self.options = options
         self.stopping = stopping
+        self.on_look: Callable[[], None] = lambda: None
+        """What else is to be done while a horse runs, every `LOOK_S`, in the thread of `run`."""
+
+        self.is_over = False
+        """Whether no horse follows any more."""
+
+        self.grant = Grant(options.concurrency)
         self.stop_wishes = 0
         self.kill_wish = ""
         self.wake: queues.SimpleQueue[None] = queues.SimpleQueue()
@@ -119,35 +126,41 @@ class Supervisor:
             try:
                 lease_id = leases.open_lease(
                     kind=options.kind, worker=options.worker, queue_names=options.queue_names,
-                    concurrency=options.concurrency,
+                    concurrency=self.grant.begin(),
                 )  # fmt: skip
             except (DatabaseError, InterfaceError) as error:
                 log.warning("waiting for the database: %s", first_line(error))
                 connection.close()
                 self._nap(1.0)
                 continue
-            present = Incarnation(lease_id, before, options.worker, self.dead_man)
+            present = Incarnation(lease_id, before, options.worker, self.dead_man, self.grant)
             if present.age_s() > conf().renew_s:  # a slow database has aged it already
                 _forgiving(leases.end_lease, lease_id, leases.released, actor=Actor.WORKER, who=options.worker)
                 self._heed()
                 continue
             present.arm()
-            present.child = subprocess.Popen(
-                [*_command(), *self._arguments(lease_id)],
-                start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
-                stdin=subprocess.DEVNULL,
-            )
+            with self.grant.connect() as channel:
+                present.child = subprocess.Popen(
+                    [*process.command(), *self._arguments(lease_id, channel.fileno())],
+                    start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[channel.fileno()],
+                )
             self.present = present
             _forgiving(leases.note_horse, lease_id, present.child.pid)
             present.keep()
             return present
         return None
 
-    def _arguments(self, lease_id: uuid.UUID) -> list[str]:
+    def _arguments(self, lease_id: uuid.UUID, channel: int) -> list[str]:
         options = self.options
         arguments = ["jobs_horse", f"--lease={lease_id}", f"--worker={options.worker}", f"--parent={os.getpid()}"]
-        arguments += [f"--concurrency={options.concurrency}", f"--max-jobs={options.max_jobs}"]
-        arguments += [f"--max-idle={options.max_idle_s}", *(["--burst"] if options.is_burst else [])]
+        arguments += [f"--channel={channel}", f"--concurrency={self.grant.holds}", f"--max-jobs={options.max_jobs}"]
+        arguments += [
+            f"--max-idle={options.max_idle_s}",
+            f"--quiet={options.quiet_s}",
+            *(["--burst"] if options.is_burst else []),
+        ]
         arguments += [f"--only={options.only}"] if options.only else []
         return [*arguments, "--queues", *options.queue_names]
 
@@ -167,6 +180,8 @@ class Supervisor:
                 present.killed = reason
                 log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
                 self._kill_group(child.pid)
+            self.on_look()
+            self.grant.look()
             self._nap(LOOK_S)
         present.is_reaped()
         self._kill_group(child.pid)  # what it started
@@ -208,6 +223,7 @@ class Supervisor:
                 if moved:
                     log.info("worker %s: %d jobs of its horse go on or end", self.options.worker, len(moved))
                 self.present = None
+                self.grant.end()
                 return
             except (DatabaseError, InterfaceError) as error:
                 log.warning("waiting for the database to take back jobs: %s", first_line(error))
@@ -218,14 +234,6 @@ class Supervisor:
                 if time.monotonic() > give_up:
                     return  # a housekeeper will take the lease for dead
             time.sleep(0.5)
-
-
-def _command() -> list[str]:
-    """How to start another command of this project: through its manage.py where there is one."""
-    script = Path(sys.argv[0])
-    if script.name == "manage.py" and script.exists():
-        return [sys.executable, str(script)]
-    return [sys.executable, "-m", "django"]
 
 
 def _forgiving(function: Callable[..., object], *arguments: object, **options: object) -> None:

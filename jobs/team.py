@@ -3,13 +3,18 @@
 Each has a supervisor, and so a lease and a dead-man timer, of its own: what befalls one leaves the jobs of the others alone.
 The first supervisor belongs to the main thread, each further one to a thread that lives as long as it does: a horse dies
 with the thread that started it (PDEATHSIG).
+
+Unless somebody said how many, another horse comes while all are busy and leaves when it is hardly needed (`share.py`).
+Threads move between them, and are never too many: those that are there give theirs back before the next one starts.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from django.db import connection
@@ -18,8 +23,16 @@ from jobs import process
 from jobs.conf import conf
 from jobs.supervise import Options, Supervisor
 
-THREADS_A_HORSE = 25
-"""More threads than so many are worth another process, where there is a core for it and nobody says how many."""
+log = logging.getLogger("jobs.worker")
+
+THREADS_A_HORSE = 5
+"""Fewer threads than so many are not worth another process, however busy they are."""
+
+PATIENCE_S = 5.0
+"""Seconds that threads may take to be given back: where jobs take longer, another horse would be of little use."""
+
+REST_S = 60.0
+"""Seconds until they are asked again after that."""
 
 
 class Team:
@@ -28,20 +41,37 @@ class Team:
         self.stopping = threading.Event()
         """Set when told to stop."""
 
-        self.supervisors = [Supervisor(share, self.stopping) for share in shares(options, horses or conf().horses)]
+        horses = horses or conf().horses
+        self._options = options
+        self._most = most_horses(options, horses)
+        self._is_elastic = not horses and self._most > 1
+        self.supervisors = [
+            Supervisor(replace(options, concurrency=threads), self.stopping)
+            for threads in shares(options.concurrency, self._most if horses else 1)
+        ]
+        self._threads: list[threading.Thread] = []
         self._exit_codes: list[int] = []
+        self._asked_at: float | None = None
+        """Since when the horses are asked to give threads back for another one."""
+
+        self._resting_until = 0.0
 
     def run(self) -> int:
         """Until all of them are done; the worst of their exit codes. Belongs to the main thread."""
         first, *others = self.supervisors
-        threads = [threading.Thread(target=self._run, args=(s,), name=f"horse-{n}") for n, s in enumerate(others, 2)]
+        first.on_look = self._balance
         with process.hearing_of_children(self._wake):
-            for thread in threads:
-                thread.start()
+            for supervisor in others:
+                self._begin(supervisor)
             self._run(first)
-            for thread in threads:
+            for thread in self._threads:
                 thread.join()
         return max(self._exit_codes, key=abs)
+
+    def _begin(self, supervisor: Supervisor) -> None:
+        thread = threading.Thread(target=self._run, args=(supervisor,), name=f"horse-{len(self._threads) + 2}")
+        self._threads.append(thread)
+        thread.start()
 
     def _run(self, supervisor: Supervisor) -> None:
         exit_code = 1
@@ -49,11 +79,42 @@ class Team:
             exit_code = supervisor.run()
         finally:
             self._exit_codes.append(exit_code)
+            supervisor.is_over = True
             connection.close()
             options = supervisor.options
-            has_end = options.is_burst or options.max_idle_s
-            if not has_end and not any(other.stop_wishes for other in self.supervisors):
+            may_end = options.is_burst or options.max_idle_s or options.quiet_s
+            if not may_end and not any(other.stop_wishes for other in self.supervisors):
                 self.stop()  # a worker that goes on with some of its threads would look whole
+
+    def _balance(self) -> None:
+        """Between two looks of the first supervisor: another horse while all are busy, threads back once one has left."""
+        if not self._is_elastic or self.stopping.is_set():
+            return
+        team = [supervisor for supervisor in self.supervisors if not supervisor.is_over]
+        now = time.monotonic()
+        if len(team) < len(self.supervisors):
+            self.supervisors = team
+            log.info("worker %s: a horse has left, %d go on", self._options.worker, len(team))
+        if self._asked_at is None and len(team) < self._most and now > self._resting_until:
+            self._asked_at = now if all(supervisor.grant.is_busy for supervisor in team) else None
+        threads = shares(self._options.concurrency, len(team) + (self._asked_at is not None))
+        for supervisor, share in zip(team, threads, strict=False):
+            supervisor.grant.threads = share
+        if self._asked_at is None:
+            return
+        if all(supervisor.grant.is_kept for supervisor in team):
+            self._asked_at = None
+            self._add(threads)
+        elif now - self._asked_at > PATIENCE_S:
+            self._asked_at, self._resting_until = None, now + REST_S
+
+    def _add(self, threads: Sequence[int]) -> None:
+        log.info(
+            "worker %s is busy, another horse comes: %s threads", self._options.worker, " + ".join(map(str, threads))
+        )
+        options = replace(self._options, concurrency=threads[-1], quiet_s=conf().horse_quiet_s)
+        self.supervisors.append(Supervisor(options, self.stopping))
+        self._begin(self.supervisors[-1])
 
     def _wake(self) -> None:
         for supervisor in self.supervisors:
@@ -79,10 +140,13 @@ class Team:
         return 0
 
 
-def shares(options: Options, horses: int = 0) -> Iterator[Options]:
-    """What each horse gets: threads evenly. Where jobs are counted there is one, since two would count apart."""
+def most_horses(options: Options, horses: int) -> int:
+    """How many there may be. Where jobs are counted there is one, since two would count apart."""
     cores = len(os.sched_getaffinity(0)) if process.IS_LINUX else os.cpu_count() or 1
-    count = horses or min(cores, -(-options.concurrency // THREADS_A_HORSE))
-    count = 1 if options.max_jobs or options.only else min(count, options.concurrency)
-    for number in range(count):
-        yield replace(options, concurrency=options.concurrency // count + (number < options.concurrency % count))
+    most = min(horses, options.concurrency) if horses else min(cores, options.concurrency // THREADS_A_HORSE)
+    return 1 if options.max_jobs or options.only else max(1, most)
+
+
+def shares(threads: int, horses: int) -> list[int]:
+    """What each horse gets, evenly."""
+    return [threads // horses + (number < threads % horses) for number in range(horses)]

@@ -33,6 +33,11 @@ class Window:
         self._held_until = 0.0
         self.size = threads
 
+    def resize(self, threads: int) -> None:
+        """There are so many threads now: begin anew."""
+        self._threads = self.size = threads
+        self._quick_turns = 0
+
     def observe(self, run_s: Sequence[float], running: int) -> None:
         """Of so many running attempts these ended in one turn, after so many seconds each; none, when nothing ran."""
         ended = len(run_s)

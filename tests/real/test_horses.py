@@ -6,11 +6,14 @@ import os
 import signal
 import uuid
 from collections import Counter
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
 from jobs import team
-from jobs.models import Event, Lease
+from jobs.models import Event, Job, Lease
 from jobs.supervise import Options
 from tests.real.watching import all_reached, assert_lawful, descendants, echo, is_gone, kill, reached, story, submit
 from tests.support.eventually import eventually
@@ -128,22 +131,72 @@ def test_a_number_of_horses_that_cannot_be_is_said_so(world: World, command: str
     assert "--horses" in log
 
 
+def most_at_once(ledger: Path) -> int:
+    return max(accumulate(1 if word == "+" else -1 for word in ledger.read_text().split()))
+
+
+def spin(ledger: Path, count: int, seconds: float = 0.02) -> list[uuid.UUID]:
+    return [submit("test-spin", ledger=str(ledger), seconds=seconds) for _ in range(count)]
+
+
+@pytest.fixture
+def elastic(world: World) -> Process:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core is never worth two horses")
+    return world.worker("--concurrency", "10", JOBS_HORSE_QUIET_S="3")
+
+
+def test_another_comes_while_the_worker_is_busy_and_leaves_after(
+    world: World, elastic: Process, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    (first,) = horses(1)
+    ids = spin(ledger, 500)
+    first, second = horses(2)
+    eventually(lambda: Job.objects.filter(status="running", lease_id=second.pk).exists(), timeout_s=20)
+    assert second.concurrency == 5
+    all_reached(ids, "succeeded", timeout_s=60)
+    assert [lease.pk for lease in horses(1)] == [first.pk]
+    assert most_at_once(ledger) <= 10
+    assert {len(found) for found in both_run(10).values()} == {10}  # the first has all threads again
+    assert_lawful(world)
+
+
+def test_none_comes_while_jobs_hold_its_threads(world: World, elastic: Process, tmp_path: Path) -> None:
+    naps = [submit("test-nap", seconds=60) for _ in range(8)]
+    all_reached(naps, "running")
+    ids = spin(tmp_path / "ledger", 150)
+    all_reached(ids, "succeeded", timeout_s=60)
+    assert Lease.objects.count() == 1
+    assert "another horse comes" not in elastic.log
+
+
+def test_the_first_killed_while_there_are_two_goes_on_with_its_share(
+    world: World, elastic: Process, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    spin(ledger, 400)
+    first, _ = horses(2)
+    os.kill(first.horse_pid or 0, signal.SIGKILL)
+    eventually(lambda: Lease.objects.count() == 3, timeout_s=20)
+    assert Lease.objects.latest("created_at").concurrency == 5
+
+
 @pytest.mark.parametrize(
-    ("concurrency", "wanted", "cores", "threads"),
-    [
-        (10, 0, 8, [10]),
-        (25, 0, 8, [25]),
-        (26, 0, 8, [13, 13]),
-        (50, 0, 2, [25, 25]),
-        (50, 0, 1, [50]),
-        (1000, 0, 4, [250, 250, 250, 250]),
-        (10, 3, 1, [4, 3, 3]),
-        (2, 5, 8, [1, 1]),
-    ],
+    ("concurrency", "wanted", "cores", "most"),
+    [(10, 0, 8, 2), (9, 0, 8, 1), (50, 0, 2, 2), (50, 0, 1, 1), (1000, 0, 4, 4), (10, 3, 1, 3), (2, 5, 8, 2)],
 )
-def test_how_threads_are_shared(
-    monkeypatch: pytest.MonkeyPatch, concurrency: int, wanted: int, cores: int, threads: list[int]
+def test_how_many_there_may_be(
+    monkeypatch: pytest.MonkeyPatch, concurrency: int, wanted: int, cores: int, most: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     options = Options(worker="w", queue_names=["default"], concurrency=concurrency)
-    assert [share.concurrency for share in team.shares(options, wanted)] == threads
+    assert team.most_horses(options, wanted) == most
+    assert team.most_horses(replace(options, max_jobs=9), wanted) == 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "horses", "share"), [(10, 1, [10]), (26, 2, [13, 13]), (10, 3, [4, 3, 3]), (2, 2, [1, 1])]
+)
+def test_threads_are_shared_evenly(threads: int, horses: int, share: list[int]) -> None:
+    assert team.shares(threads, horses) == share

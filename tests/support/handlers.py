@@ -82,6 +82,16 @@ def regex(job: JobContext, payload: dict[str, Any]) -> int:
     return job.attempt
 
 
+@handler("test-spin")
+def spin(job: JobContext, payload: dict[str, Any]) -> None:
+    """Compute for so many seconds of this thread; `+` and `-` in the ledger as it begins and ends."""
+    _append(payload["ledger"], "+")
+    until = time.thread_time() + payload["seconds"]
+    while time.thread_time() < until:
+        pass
+    _append(payload["ledger"], "-")
+
+
 @handler("test-stubborn", backoff=SOON)
 def stubborn(job: JobContext, payload: dict[str, Any]) -> None:
     """Swallow everything and go on."""

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from jobs import process
+from jobs.grant import channel_of
 from jobs.horse import Horse
 
 
@@ -28,7 +29,9 @@ class Command(BaseCommand):
         parser.add_argument("--burst", action="store_true")
         parser.add_argument("--max-jobs", type=int, default=0)
         parser.add_argument("--max-idle", type=float, default=0.0)
+        parser.add_argument("--quiet", type=float, default=0.0)
         parser.add_argument("--only", type=uuid.UUID)
+        parser.add_argument("--channel", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         process.die_with_parent(options["parent"])
@@ -41,7 +44,9 @@ class Command(BaseCommand):
             is_burst=options["burst"],
             max_jobs=options["max_jobs"],
             max_idle_s=options["max_idle"],
+            quiet_s=options["quiet"],
             only=options["only"],
+            channel=channel_of(options["channel"]),
         )
         process.spare_the_collector()
         signal.signal(signal.SIGTERM, horse.stop)

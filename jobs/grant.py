@@ -1,0 +1,99 @@
+"""How many of its worker's threads a horse may use: what parent and horse tell each other of it, and the parent's side.
+
+The parent says how many threads the horse may use. The horse says when no more than so many run, and whether one
+interpreter is too little for what there is to do. Each message is a datagram of a socket pair: a number, or `BUSY`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+BUSY = b"busy"
+
+LONGEST = 16
+"""Bytes of a message at most."""
+
+HEARD_S = 2.0
+"""Seconds for which a horse counts as busy once it said so."""
+
+
+class Grant:
+    """Of one horse after another. The team sets `threads`; `look` is its supervisor's."""
+
+    def __init__(self, threads: int) -> None:
+        self._lock = threading.Lock()
+        self._threads = self._told = threads
+        self._holds = 0
+        self._busy_at = float("-inf")
+        self._channel: socket.socket | None = None
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        with self._lock:
+            self._threads = threads
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether no more threads can be running than it has."""
+        with self._lock:
+            return self._holds <= self._threads
+
+    @property
+    def is_busy(self) -> bool:
+        return time.monotonic() - self._busy_at < HEARD_S
+
+    @property
+    def holds(self) -> int:
+        """Threads that the present horse may be using; 0: there is none."""
+        return self._holds
+
+    def begin(self) -> int:
+        """A horse follows: how many threads it begins with."""
+        with self._lock:
+            self._holds = self._told = self._threads
+            return self._told
+
+    def connect(self) -> socket.socket:
+        """The horse's end of a new channel, to be closed once it has it."""
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._channel.setblocking(False)
+        return theirs
+
+    def look(self) -> None:
+        """Tell the horse what is new, and hear what it says."""
+        assert self._channel is not None
+        with self._lock, contextlib.suppress(OSError):  # it may be gone, or stopped with much unread: the next look
+            if self._threads != self._told:
+                self._holds = max(self._holds, self._threads)
+                self._channel.send(b"%d" % self._threads)
+                self._told = self._threads
+        with contextlib.suppress(OSError):
+            while message := self._channel.recv(LONGEST):
+                if message == BUSY:
+                    self._busy_at = time.monotonic()
+                elif int(message) == self._told:
+                    with self._lock:
+                        self._holds = self._told
+
+    def end(self) -> None:
+        """The horse is gone."""
+        with self._lock:
+            self._holds = 0
+        if self._channel is not None:
+            self._channel.close()
+
+
+def channel_of(number: int) -> socket.socket | None:
+    """The horse's end, by the number that its parent passed; none when it passed 0."""
+    if not number:
+        return None
+    channel = socket.socket(fileno=number)
+    channel.set_inheritable(False)  # handlers start processes of their own
+    return channel

@@ -1,0 +1,88 @@
+"""A horse's side of `grant.py`: its share of the worker's threads, and how much it has to do."""
+
+from __future__ import annotations
+
+import contextlib
+import queue as queues
+import socket
+import threading
+import time
+from typing import Any
+
+from jobs.grant import BUSY, LONGEST
+from jobs.handling import Handlers
+from jobs.window import Window
+
+SPAN_S = 0.5
+"""Seconds over which a horse looks at its load."""
+
+FULL, LIGHT = 0.8, 0.3
+"""Loads, 1.0 being all that one interpreter can do: from the first on a horse is busy, and below the second, of two
+horses, one would do without being busy."""
+
+
+class Share:
+    """The horse's side. Belongs to its main thread."""
+
+    def __init__(
+        self,
+        inbox: queues.SimpleQueue[Any],
+        handlers: Handlers,
+        window: Window,
+        channel: socket.socket | None = None,
+        quiet_s: float = 0.0,
+    ) -> None:
+        """`quiet_s`: seconds of hardly any load after which the horse is no longer needed; 0: it always is."""
+        self._inbox, self._handlers, self._window = inbox, handlers, window
+        self._channel, self._quiet_s = channel, quiet_s
+        self._is_owed = False
+        """Whether the parent waits to hear that no more threads run than it said."""
+
+        self._since = self._light_since = time.monotonic()
+        self._waited_s = self._beside_s = 0.0
+        self._ended = 0
+        if channel is not None:
+            threading.Thread(target=self._listen, args=(channel,), name="share", daemon=True).start()
+
+    def _listen(self, channel: socket.socket) -> None:
+        while message := channel.recv(LONGEST):
+            self._inbox.put(int(message))
+
+    def wait(self, block: bool, timeout: float) -> Any:
+        """The next message; time spent here is time without work. `queue.Empty` as usual."""
+        began = time.monotonic()
+        try:
+            return self._inbox.get(block, timeout)
+        finally:
+            self._waited_s += time.monotonic() - began
+
+    def take(self, threads: int) -> None:
+        self._handlers.resize(threads)
+        self._window.resize(threads)
+        self._is_owed = True
+
+    def look(self, ended: int, running: int) -> None:
+        """After a turn in which so many attempts ended, and so many run."""
+        self._ended += ended
+        if self._is_owed and self._handlers.is_within:
+            self._say(b"%d" % self._handlers.count)
+            self._is_owed = False
+        now = time.monotonic()
+        if (span_s := now - self._since) < SPAN_S:
+            return
+        beside_s = time.process_time() - time.thread_time()  # handlers, above all
+        load = (span_s - self._waited_s + beside_s - self._beside_s) / span_s
+        if load >= FULL and self._ended and self._ended + running > self._handlers.count:
+            self._say(BUSY)
+        if load >= LIGHT or running:
+            self._light_since = now
+        self._since, self._beside_s, self._waited_s, self._ended = now, beside_s, 0.0, 0
+
+    @property
+    def is_needless(self) -> bool:
+        return bool(self._quiet_s) and time.monotonic() - self._light_since > self._quiet_s
+
+    def _say(self, message: bytes) -> None:
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send(message)
