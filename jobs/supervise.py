@@ -25,6 +25,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import leases, process
 from jobs.conf import conf
+from jobs.foal import Foal
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
 from jobs.lifecycle import Actor
 
@@ -67,6 +68,8 @@ class Supervisor:
 
         self.present: Incarnation | None = None
         self.dead_man = process.DeadMan()
+        self.foal: Foal | None = None
+        """The first horse, where it could be forked."""
 
     def run(self) -> int:
         """Horse after horse; the last one's exit code."""
@@ -132,16 +135,23 @@ class Supervisor:
                 self._heed()
                 continue
             present.arm()
-            present.child = subprocess.Popen(
-                [*_command(), *self._arguments(lease_id)],
-                start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
-                stdin=subprocess.DEVNULL,
-            )
+            present.child = self._horse(self._arguments(lease_id))
             self.present = present
             _forgiving(leases.note_horse, lease_id, present.child.pid)
             present.keep()
             return present
         return None
+
+    def _horse(self, arguments: list[str]) -> subprocess.Popen[bytes] | Foal:
+        foal, self.foal = self.foal, None
+        if foal is not None:
+            foal.grow(arguments)
+            return foal
+        return subprocess.Popen(
+            [*_command(), *arguments],
+            start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
+            stdin=subprocess.DEVNULL,
+        )
 
     def _arguments(self, lease_id: uuid.UUID) -> list[str]:
         options = self.options

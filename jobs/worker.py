@@ -23,6 +23,7 @@ from rq.worker.base import BaseWorker
 from jobs import operate, queue
 from jobs.conf import conf
 from jobs.errors import JobsError
+from jobs.foal import Foal, may_be_born
 from jobs.lifecycle import Actor
 from jobs.reconcile import Housekeeper
 from jobs.supervise import Options
@@ -88,6 +89,9 @@ class Worker(BaseWorker):
             ),
             self.horses,
         )
+        if may_be_born():
+            for supervisor in self.team.supervisors:
+                supervisor.foal = Foal()
         self._install_signal_handlers()
         stopping = self.team.stopping
         housekeeper = Housekeeper(self.name)

@@ -1,0 +1,83 @@
+"""A horse before it is one: forked from the worker while that has neither threads nor connections.
+
+So the two share the memory of what both have loaded, which is most of what an idle worker takes. The foal waits
+for its arguments: the lease is opened and the timer armed before it is a horse. Only a process with one thread
+forks safely, so the horse that follows another one is a program that is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connections
+
+from jobs import process
+
+log = logging.getLogger("jobs.worker")
+
+
+def may_be_born() -> bool:
+    return process.IS_LINUX and threading.active_count() == 1
+
+
+class Foal:
+    """What a supervisor uses of `subprocess.Popen`, and `grow`. One that is forgotten before ends by itself."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        gc.freeze()  # the collector writes to each object that it looks at, and what is written to is not shared
+        connections.close_all()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.returncode: int | Any = None
+        self._pipe, theirs = multiprocessing.Pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._pipe.close()
+            _wait(theirs, parent)
+        theirs.close()
+        with contextlib.suppress(EOFError, OSError):
+            self._pipe.recv()  # it leads its group from here on
+
+    def grow(self, arguments: Sequence[str]) -> None:
+        """Be the horse. That it has died, `poll` will tell."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(arguments)
+        self._pipe.close()
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _wait(pipe: Connection, parent: int) -> None:
+    """In the child, for ever: nothing of what the worker would do next may happen here."""
+    try:
+        process.die_with_parent(parent)
+        os.setsid()  # its group is killed as a whole, and Ctrl-C does not reach it
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        pipe.send(None)
+        with contextlib.suppress(EOFError):
+            call_command(*pipe.recv())
+    except BaseException:
+        log.exception("a horse ended by an error of its own")
+    finally:
+        os._exit(1)
