@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,10 +24,6 @@ from django.db import connections
 from jobs import process
 
 log = logging.getLogger("jobs.worker")
-
-
-def may_be_born() -> bool:
-    return process.IS_LINUX and threading.active_count() == 1
 
 
 class Foal:
