@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import failpoints, leases, process
 from jobs.conf import conf
+from jobs.foal import Foal
 from jobs.grant import Grant
 
 log = logging.getLogger("jobs.worker")
@@ -31,7 +32,7 @@ class Incarnation:
         self, lease_id: uuid.UUID, opened: float, worker: str, dead_man: process.DeadMan, grant: Grant
     ) -> None:
         self.lease_id = lease_id
-        self.child: subprocess.Popen[bytes] | None = None
+        self.child: subprocess.Popen[bytes] | Foal | None = None
         self.is_revoked = False
         self.is_held_up = False
         """Whether a renewal was begun and the database has not committed it."""

@@ -124,6 +124,12 @@ def is_alive(pid: int, started_at: int) -> bool:
     return fields is not None and int(fields[19]) == started_at and fields[0] not in "ZX"
 
 
+def has_one_thread() -> bool:
+    """Whether this process may fork; threads of libraries count. False where the system does not tell."""
+    fields = _stat(os.getpid())
+    return fields is not None and int(fields[17]) == 1
+
+
 def kill_orphans(pid: int, started_at: int) -> None:
     """Kill what is left of the process group of a leader that is dead (a horse leads one)."""
     fields = _stat(pid)

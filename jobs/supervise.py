@@ -12,7 +12,6 @@ import logging
 import os
 import queue as queues
 import signal
-import subprocess
 import threading
 import time
 import uuid
@@ -23,6 +22,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from jobs import leases, process
 from jobs.conf import conf
+from jobs.foal import Foal, start_horse
 from jobs.grant import Grant
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
 from jobs.lifecycle import Actor
@@ -74,6 +74,8 @@ class Supervisor:
 
         self.present: Incarnation | None = None
         self.dead_man = process.DeadMan()
+        self.foal: Foal | None = None
+        """The first horse, where it could be forked."""
 
     def run(self) -> int:
         """Horse after horse; the last one's exit code."""
@@ -140,22 +142,18 @@ class Supervisor:
                 continue
             present.arm()
             with self.grant.connect() as channel:
-                present.child = subprocess.Popen(
-                    [*process.command(), *self._arguments(lease_id, channel.fileno())],
-                    start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[channel.fileno()],
-                )
+                foal, self.foal = self.foal, None
+                present.child = start_horse(self._arguments(lease_id), channel.fileno(), foal)
             self.present = present
             _forgiving(leases.note_horse, lease_id, present.child.pid)
             present.keep()
             return present
         return None
 
-    def _arguments(self, lease_id: uuid.UUID, channel: int) -> list[str]:
+    def _arguments(self, lease_id: uuid.UUID) -> list[str]:
         options = self.options
         arguments = ["jobs_horse", f"--lease={lease_id}", f"--worker={options.worker}", f"--parent={os.getpid()}"]
-        arguments += [f"--channel={channel}", f"--concurrency={self.grant.holds}", f"--max-jobs={options.max_jobs}"]
+        arguments += [f"--concurrency={self.grant.holds}", f"--max-jobs={options.max_jobs}"]
         arguments += [
             f"--max-idle={options.max_idle_s}",
             f"--quiet={options.quiet_s}",

@@ -20,9 +20,10 @@ from django.db import connection as database
 from rq.command import handle_command, parse_payload
 from rq.worker.base import BaseWorker
 
-from jobs import operate, queue
+from jobs import operate, process, queue
 from jobs.conf import conf
 from jobs.errors import JobsError
+from jobs.foal import Foal
 from jobs.lifecycle import Actor
 from jobs.reconcile import Housekeeper
 from jobs.supervise import Options
@@ -88,6 +89,9 @@ class Worker(BaseWorker):
             ),
             self.horses,
         )
+        if process.has_one_thread():
+            for supervisor in self.team.supervisors:
+                supervisor.foal = Foal()
         self._install_signal_handlers()
         stopping = self.team.stopping
         housekeeper = Housekeeper(self.name)
