@@ -17,10 +17,10 @@ SEVERAL = 2
 QUICK_DIVISOR = 5
 POLL_S = 0.1
 LONG_ENOUGH_S = 4
-PACED_S = 5  # of work that is stored, by what the system is known to do
-WARM_UP_S = 2  # for the slow, whose first tenth takes longer
+PACED_S = 8  # of work that is stored, by what the system is known to do
+WARM_UP_S = 3  # of work: processes start, and those that come when there is much to do have come
 TIMEOUT_S = 120
-FIRST, LAST = 0.9, 0.1  # the shares that remain at the two moments
+FIRST, LAST = 0.5, 0.1  # the shares that remain at the two moments
 
 
 def _drained(site: Site, is_quick: bool, concurrency: int, workers: int = 1) -> float:
@@ -43,7 +43,7 @@ def _fill(site: Site, jobs: int) -> None:
 
 
 def steady_rate(site: Site, jobs: int, seconds: float = LONG_ENOUGH_S) -> float:
-    """Jobs a second from 90 % remaining on (or two seconds of work), until 10 % remain or so many seconds are over."""
+    """Jobs a second from three seconds of work on (or 50 % remaining), until 10 % remain or so many seconds are over."""
     first = _warm(site, jobs)
     last = first
     while last.remaining > jobs * LAST and last.at < first.at + seconds:
@@ -65,7 +65,7 @@ def _look(site: Site) -> _Look:
 
 
 def _warm(site: Site, jobs: int) -> _Look:
-    """The first look at 90 % remaining, or two seconds after the first job that was done."""
+    """The first look three seconds after the first job that was done, or at 50 % remaining."""
     deadline = time.monotonic() + TIMEOUT_S
     began: float | None = None
     while (look := _look(site)).remaining > jobs * FIRST:
@@ -93,7 +93,7 @@ DRAIN = Measure(
     title="Drain, one worker process, jobs that do nothing",
     unit="jobs/s",
     rule=(
-        "Three short strings a job; counted in the data store from 90 % remaining on (or after two seconds of work), so that "
+        f"Three short strings a job; counted in the data store after {WARM_UP_S} s of work (or at 50 % remaining), so that "
         f"start-up is left out, until 10 % remain or {LONG_ENOUGH_S} s are over; no API runs. "
         f"{SEVERAL} workers: what both do together. Own setting: what the name of the system says."
     ),

@@ -97,14 +97,14 @@ def test_peers_that_cannot_be_installed_are_skipped_with_the_reason(
         python.command("python")
 
 
-def test_a_drain_is_timed_from_90_to_10_percent_by_few_looks(clock: Clock) -> None:
+def test_a_short_drain_is_timed_from_half_to_a_tenth_by_few_looks(clock: Clock) -> None:
     site = Steady(clock, jobs=20_000, rate=RATE)
     assert drain.steady_rate(site, 20_000) == pytest.approx(RATE, rel=0.001)
     assert 0 < site.remaining() <= 20_000 * drain.LAST
-    assert site.looks < 20
+    assert site.looks < 25
 
 
-def test_a_slow_drain_is_warmed_up_for_two_seconds_and_ends_by_time(clock: Clock) -> None:
+def test_a_long_drain_is_warmed_up_first_and_ends_by_time(clock: Clock) -> None:
     site = Steady(clock, jobs=1_000_000, rate=RATE)
     assert drain.steady_rate(site, 1_000_000, seconds=3) == pytest.approx(RATE, rel=0.001)
     assert drain.WARM_UP_S + 3 <= clock.now <= drain.WARM_UP_S + 3.5
