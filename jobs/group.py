@@ -1,7 +1,9 @@
 """Group commit: requests that arrive together share one transaction, and none of them needs a thread.
 
 One thread takes what has arrived, commits it, and settles each request's future. The busier it is, the
-larger the groups; a lone request is committed at once.
+larger the groups; a lone request is committed at once. Clients that wait for their answers come back together
+with their next requests: so a group waits a moment for as many as were under way last, while some still arrive.
+Else they would fall apart into a small and a large group by turns, which cost a commit each.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 log = logging.getLogger("jobs.group")
@@ -22,6 +26,12 @@ Result = TypeVar("Result")
 
 LARGEST = 100
 """Requests in one group, give or take those that were offered together: bounds how long the first of them waits."""
+
+PAUSE_S = 0.001
+"""A group that waits for more is committed when none came for so long,"""
+
+MOST_PAUSES = 5
+"""and after so many of them in any case."""
 
 
 class Bundle(Generic[Item, Result]):
@@ -92,32 +102,64 @@ class Group(Generic[Item, Result]):
             self._loop(waiting)
 
     def _loop(self, waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
+        group: list[Bundle[Item, Result]] = []
+        expected = 1
         while True:
-            group = [waiting.get()]
-            size = len(group[0].items)
-            while size < LARGEST:
-                try:
-                    group.append(waiting.get_nowait())
-                except queue.Empty:
+            group = group or [waiting.get()]
+            _fill(group, waiting)
+            for _ in range(MOST_PAUSES):
+                size = _size(group)
+                if size >= min(expected, LARGEST):
                     break
-                size += len(group[-1].items)
-            self._run([bundle for bundle in group if bundle.future.set_running_or_notify_cancel()])
+                time.sleep(PAUSE_S)
+                _fill(group, waiting)
+                if _size(group) == size:
+                    break
+            taken = [bundle for bundle in group if bundle.future.set_running_or_notify_cancel()]
+            settle = self._committed(taken)
+            group = []
+            _fill(group, waiting)
+            expected = _size(taken) + _size(group)
+            settle()
 
-    def _run(self, group: list[Bundle[Item, Result]]) -> None:
-        if not group:
-            return
+    def _committed(self, group: list[Bundle[Item, Result]]) -> Callable[[], None]:
+        """Commit the group. What it returns tells everybody."""
         items = [item for bundle in group for item in bundle.items]
         try:
-            results = self._commit(items)
+            results = self._commit(items) if items else []
         except BaseException as error:  # whatever it is, every waiting request needs an answer
-            for bundle in group:
-                bundle.future.set_exception(error)
-            return
+            return partial(_fail, group, error)
+        return partial(self._settle, group, items, results)
+
+    def _settle(
+        self, group: list[Bundle[Item, Result]], items: Sequence[Item], results: Sequence[Result | Exception]
+    ) -> None:
         at = 0
         for bundle in group:
             bundle.settle(results[at : at + len(bundle.items)])
             at += len(bundle.items)
         try:
-            self._after(items, results)
+            if items:
+                self._after(items, results)
         except Exception:
             log.exception("what follows the commit of a group failed; housekeeping makes up for it")
+
+
+def _fill(group: list[Bundle[Item, Result]], waiting: queue.SimpleQueue[Bundle[Item, Result]]) -> None:
+    """Add what has arrived, as far as there is room."""
+    size = _size(group)
+    while size < LARGEST:
+        try:
+            group.append(waiting.get_nowait())
+        except queue.Empty:
+            return
+        size += len(group[-1].items)
+
+
+def _size(group: Sequence[Bundle[Item, Result]]) -> int:
+    return sum(len(bundle.items) for bundle in group)
+
+
+def _fail(group: Sequence[Bundle[Item, Result]], error: BaseException) -> None:
+    for bundle in group:
+        bundle.future.set_exception(error)

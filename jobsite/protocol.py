@@ -39,12 +39,21 @@ class Refused(Exception):
 
 
 class Exit:
-    """The transport as one answer sees it: after it, the connection is closed without losing it."""
+    """The transport as one answer sees it. Its head waits for what follows, so that they leave in one piece: a system
+    call less for us, and a packet less for the client. After the last answer the connection is closed without losing it."""
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.write = protocol.transport.write
+    def __init__(self, protocol: Protocol, *, is_last: bool) -> None:
+        self._write = protocol.transport.write
+        self._head: bytes | None = None
         self.is_closing = protocol.transport.is_closing
-        self.close = protocol.hang_up
+        self.close = protocol.hang_up if is_last else protocol.transport.close
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+        else:
+            self._write(self._head + data)
+            self.write = self._write  # type: ignore[method-assign]
 
 
 class Protocol(HttpToolsProtocol):
@@ -109,8 +118,10 @@ class Protocol(HttpToolsProtocol):
             raise Refused
         self.stage = Stage.BODY
         super().on_headers_complete()
-        if not self.cycle.keep_alive:
-            self.cycle.transport = Exit(self)  # type: ignore[assignment]
+        exit = Exit(self, is_last=not self.cycle.keep_alive)
+        if self.scope["method"] == "HEAD" or self.cycle.waiting_for_100_continue:  # nothing follows, or not at once
+            exit.write = self.transport.write  # type: ignore[method-assign]
+        self.cycle.transport = exit  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self.stage = Stage.BETWEEN

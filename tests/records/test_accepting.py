@@ -155,6 +155,22 @@ def test_what_arrives_during_a_commit_shares_the_next_one() -> None:
     assert groups == [1, LARGEST, 20]
 
 
+def test_who_was_answered_together_shares_the_next_commit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.group.PAUSE_S", 0.2)
+    groups: list[list[int]] = []
+
+    def commit(items: Any) -> Any:
+        groups.append(list(items))
+        return items
+
+    group: Group[int, int] = Group("test", commit, lambda items, results: None)
+    group.offer_all([1, 2]).result(10)
+    futures = [group.offer(3), group.offer(4)]
+    assert [future.result(10) for future in futures] == [3, 4]
+    assert group.offer(5).result(10) == 5  # nobody else comes back
+    assert groups == [[1, 2], [3, 4], [5]]
+
+
 def test_what_is_offered_together_has_its_own_result_each() -> None:
     groups: list[list[int]] = []
     first, go = threading.Event(), threading.Event()
