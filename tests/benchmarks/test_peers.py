@@ -101,7 +101,7 @@ def test_a_short_drain_is_timed_from_half_to_a_tenth_by_few_looks(clock: Clock) 
     site = Steady(clock, jobs=20_000, rate=RATE)
     assert drain.steady_rate(site, 20_000) == pytest.approx(RATE, rel=0.001)
     assert 0 < site.remaining() <= 20_000 * drain.LAST
-    assert site.looks < 25
+    assert site.looks < 40  # most of them while it warms up
 
 
 def test_a_long_drain_is_warmed_up_first_and_ends_by_time(clock: Clock) -> None:
