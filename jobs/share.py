@@ -16,7 +16,7 @@ from jobs.window import Window
 SPAN_S = 0.5
 """Seconds over which a horse looks at its load."""
 
-FULL, LIGHT = 0.8, 0.3
+FULL, LIGHT = 0.7, 0.3
 """Loads, 1.0 being all that one interpreter can do: from the first on a horse is busy, and below the second, of two
 horses, one would do without being busy."""
 
