@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import connections
+
 from jobs import isolate
 from jobs.commit import Outcome
 from jobs.context import JobContext
@@ -105,6 +107,8 @@ class Handlers:
                 self._busy.discard(number)
                 if self._tasks:
                     self._ring()
+                with contextlib.suppress(Exception):  # the drivers' own classes
+                    connections.close_all()  # others use theirs instead
                 self._parked[number].get()
                 continue
             try:

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -104,3 +105,11 @@ class Incarnation:
 
 def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def forgiving(function: Callable[..., object], *arguments: object, **options: object) -> None:
+    """What is only for convenience must not fail the start."""
+    try:
+        function(*arguments, **options)
+    except (DatabaseError, InterfaceError):
+        connection.close()

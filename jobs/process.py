@@ -134,8 +134,12 @@ def kill_orphans(pid: int, started_at: int) -> None:
     """Kill what is left of the process group of a leader that is dead (a horse leads one)."""
     fields = _stat(pid)
     if fields is None or int(fields[19]) == started_at:  # else another process has its pid by now
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        kill_group(pid)
+
+
+def kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def rss_mb(pid: int) -> int:
@@ -191,6 +195,11 @@ class DeadMan:
 
     def disarm(self) -> None:
         self._set(0.0)
+
+    def close(self) -> None:
+        """Give the timer back: a user may have only so many."""
+        if IS_LINUX:
+            self._libc.timer_delete(self._timer)
 
     def _set(self, deadline_s: float) -> None:
         if not IS_LINUX:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue as queues
 import socket
 import threading
@@ -65,8 +64,7 @@ class Share:
         """After a turn in which so many attempts ended, and so many run."""
         self._ended += ended
         if self._is_owed and self._handlers.is_within:
-            self._say(b"%d" % self._handlers.count)
-            self._is_owed = False
+            self._is_owed = not self._say(b"%d" % self._handlers.count)
         now = time.monotonic()
         if (span_s := now - self._since) < SPAN_S:
             return
@@ -82,7 +80,11 @@ class Share:
     def is_needless(self) -> bool:
         return bool(self._quiet_s) and time.monotonic() - self._light_since > self._quiet_s
 
-    def _say(self, message: bytes) -> None:
+    def _say(self, message: bytes) -> bool:
+        """Whether it was sent: a parent that does not read shall not hold up jobs."""
         if self._channel is not None:
-            with contextlib.suppress(OSError):
-                self._channel.send(message)
+            try:
+                self._channel.send(message, socket.MSG_DONTWAIT)
+            except OSError:
+                return False
+        return True

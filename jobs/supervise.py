@@ -24,7 +24,7 @@ from jobs import leases, process
 from jobs.conf import conf
 from jobs.foal import Foal, start_horse
 from jobs.grant import Grant
-from jobs.incarnation import FENCE_SHARE, Incarnation, first_line
+from jobs.incarnation import FENCE_SHARE, Incarnation, first_line, forgiving
 from jobs.lifecycle import Actor
 
 log = logging.getLogger("jobs.worker")
@@ -87,11 +87,18 @@ class Supervisor:
             began = time.monotonic()
             exit_code = self._watch(present)
             self._end(present, exit_code)
-            is_planned = exit_code in (process.DRAINED, process.RECYCLE) or bool(present.killed)
+            is_planned = self._is_planned(present, exit_code)
             if self.stopping.is_set() or exit_code == 0 or self.options.only is not None:
                 return 0 if is_planned else exit_code
+            if self.options.quiet_s and not is_planned and time.monotonic() - began <= STEADY_S:
+                return exit_code  # it was to help, and cannot
             wait_s = 0.0 if is_planned or time.monotonic() - began > STEADY_S else max(RESTART_S[0], wait_s * 2)
             self._nap(min(wait_s, RESTART_S[1]))
+
+    def _is_planned(self, present: Incarnation, exit_code: int) -> bool:
+        """Whether it was meant to end; told to stop in its first second, it has no handler for the signal yet."""
+        was_told = self.stopping.is_set() and exit_code == -signal.SIGTERM
+        return was_told or exit_code in (process.DRAINED, process.RECYCLE) or bool(present.killed)
 
     def stop(self) -> None:
         """Warm: take nothing new, wait for what runs up to the grace. The second time: at once.
@@ -137,16 +144,22 @@ class Supervisor:
                 continue
             present = Incarnation(lease_id, before, options.worker, self.dead_man, self.grant)
             if present.age_s() > conf().renew_s:  # a slow database has aged it already
-                _forgiving(leases.end_lease, lease_id, leases.released, actor=Actor.WORKER, who=options.worker)
+                forgiving(leases.end_lease, lease_id, leases.released, actor=Actor.WORKER, who=options.worker)
                 self._heed()
                 continue
             present.arm()
-            with self.grant.connect() as channel:
-                foal, self.foal = self.foal, None
-                present.child = start_horse(self._arguments(lease_id), channel.fileno(), foal)
             self.present = present
-            _forgiving(leases.note_horse, lease_id, present.child.pid)
-            present.keep()
+            try:
+                with self.grant.connect() as channel:
+                    foal, self.foal = self.foal, None
+                    present.child = start_horse(self._arguments(lease_id), channel.fileno(), foal)
+                present.keep()
+            except BaseException:  # the system has no more processes, threads or files; nobody would re-arm the timer
+                if present.child is not None:
+                    process.kill_group(present.child.pid)
+                present.is_reaped()
+                raise
+            forgiving(leases.note_horse, lease_id, present.child.pid)
             return present
         return None
 
@@ -177,12 +190,12 @@ class Supervisor:
             if reason and not present.killed:
                 present.killed = reason
                 log.warning("worker %s kills its horse %d: %s", self.options.worker, child.pid, reason)
-                self._kill_group(child.pid)
+                process.kill_group(child.pid)
             self.on_look()
             self.grant.look()
             self._nap(LOOK_S)
         present.is_reaped()
-        self._kill_group(child.pid)  # what it started
+        process.kill_group(child.pid)  # what it started
         return child.returncode
 
     def _reason_to_kill(self, present: Incarnation, told_at: float, now: float) -> str:
@@ -197,19 +210,13 @@ class Supervisor:
         wish, self.kill_wish = self.kill_wish, ""
         return wish
 
-    def _kill_group(self, pid: int) -> None:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-
     def _end(self, present: Incarnation, exit_code: int) -> None:
         """The horse is gone: revoke the lease, move its jobs; waits for the database."""
         if present.culprits:
             verdict = leases.overdue(present.culprits)
         elif present.killed == HELD_UP and leases.is_lock_free_now():
             verdict = leases.crashed("its process held SQLite's only write lock until the lease could not be renewed")
-        elif present.killed or exit_code in (process.DRAINED, process.RECYCLE):
+        elif self._is_planned(present, exit_code):
             verdict = leases.released
         else:
             verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}")
@@ -232,14 +239,6 @@ class Supervisor:
                 if time.monotonic() > give_up:
                     return  # a housekeeper will take the lease for dead
             time.sleep(0.5)
-
-
-def _forgiving(function: Callable[..., object], *arguments: object, **options: object) -> None:
-    """What is only for convenience must not fail the start."""
-    try:
-        function(*arguments, **options)
-    except (DatabaseError, InterfaceError):
-        connection.close()
 
 
 def _how(exit_code: int) -> str:

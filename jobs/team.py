@@ -44,7 +44,7 @@ class Team:
         horses = horses or conf().horses
         self._options = options
         self._most = most_horses(options, horses)
-        self._is_elastic = not horses and self._most > 1
+        self._is_elastic = not horses and self._most > 1 and not options.max_idle_s  # one says when all are idle
         self.supervisors = [
             Supervisor(replace(options, concurrency=threads), self.stopping)
             for threads in shares(options.concurrency, self._most if horses else 1)
@@ -70,21 +70,25 @@ class Team:
 
     def _begin(self, supervisor: Supervisor) -> None:
         thread = threading.Thread(target=self._run, args=(supervisor,), name=f"horse-{len(self._threads) + 2}")
-        self._threads.append(thread)
         thread.start()
+        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def _run(self, supervisor: Supervisor) -> None:
         exit_code = 1
         try:
             exit_code = supervisor.run()
         finally:
-            self._exit_codes.append(exit_code)
-            supervisor.is_over = True
             connection.close()
             options = supervisor.options
-            may_end = options.is_burst or options.max_idle_s or options.quiet_s
-            if not may_end and not any(other.stop_wishes for other in self.supervisors):
-                self.stop()  # a worker that goes on with some of its threads would look whole
+            if options.quiet_s:  # others do its work
+                self._resting_until = time.monotonic() + REST_S if exit_code else self._resting_until
+                supervisor.dead_man.close()
+            else:
+                self._exit_codes.append(exit_code)
+                has_end = options.is_burst or options.max_idle_s
+                if not has_end and not any(other.stop_wishes for other in self.supervisors):
+                    self.stop()  # a worker that goes on with some of its threads would look whole
+            supervisor.is_over = True
 
     def _balance(self) -> None:
         """Between two looks of the first supervisor: another horse while all are busy, threads back once one has left."""
@@ -113,8 +117,14 @@ class Team:
             "worker %s is busy, another horse comes: %s threads", self._options.worker, " + ".join(map(str, threads))
         )
         options = replace(self._options, concurrency=threads[-1], quiet_s=conf().horse_quiet_s)
-        self.supervisors.append(Supervisor(options, self.stopping))
-        self._begin(self.supervisors[-1])
+        try:
+            supervisor = Supervisor(options, self.stopping)
+            self._begin(supervisor)
+        except (OSError, RuntimeError) as error:  # the system has no more timers or threads
+            log.warning("worker %s cannot take another horse: %s", self._options.worker, error)
+            self._resting_until = time.monotonic() + REST_S
+        else:
+            self.supervisors.append(supervisor)
 
     def _wake(self) -> None:
         for supervisor in self.supervisors:
