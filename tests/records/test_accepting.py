@@ -270,14 +270,14 @@ def test_a_slow_redis_costs_one_budget_and_not_the_job() -> None:
     eventually(queue.is_reachable)
 
 
-def test_a_push_that_is_not_over_holds_no_commit(tmp_path: Path) -> None:
+def test_a_push_of_several_jobs_that_is_not_over_holds_no_commit(tmp_path: Path) -> None:
     failpoints.arm((failpoints.Point("push.after", 1, "sleep"),), tmp_path)
     try:
-        ids = [submission.offer([request()]).result(failpoints.SLEEP_S / 2)[0] for _ in range(2)]
-        assert len({job.id for job in ids if isinstance(job, Submitted)}) == 2
+        made = [one for _ in range(2) for one in submission.offer([request()] * 2).result(failpoints.SLEEP_S / 2)]
+        assert len({job.id for job in made if isinstance(job, Submitted)}) == 4
     finally:
         failpoints.arm((), tmp_path)
-    eventually(lambda: len(listed()) == 2, timeout_s=2 * failpoints.SLEEP_S)
+    eventually(lambda: len(listed()) == 4, timeout_s=2 * failpoints.SLEEP_S)
 
 
 def test_a_full_redis_costs_nothing() -> None:
