@@ -19,6 +19,7 @@ ALGORITHM = 1
 """Stored with each fingerprint: a later algorithm can be added without breaking replays of old keys."""
 
 SALT_BYTES = 16
+FINGERPRINT_BYTES = 32
 
 
 _STRICTLY = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -54,7 +55,7 @@ def of_request(type: str, payload: Any, options: dict[str, Any]) -> bytes:
 
 
 def fingerprint(salt: bytes, request: bytes) -> bytes:
-    """32 bytes that are equal for equal requests (see `of_request`) under the same salt."""
+    """Bytes that are equal for equal requests (see `of_request`) under the same salt."""
     return hashlib.sha256(salt + request).digest()
 
 

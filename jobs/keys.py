@@ -20,6 +20,9 @@ from jobs.sql import as_table, db_id, is_postgresql, marks, py_id, run, table
 Pair = tuple[str, str]
 """(client, key)."""
 
+NewKey = tuple[str, str, uuid.UUID, bytes]
+"""(client, key, id of its job, canonical request). Sorted, they are in the order in which everybody inserts keys."""
+
 CHUNK = 500
 
 _COLUMNS = "client, key, job_id, salt, fingerprint, created_at, tombstone"
@@ -70,36 +73,44 @@ def _of_each() -> str:
     return f"CROSS JOIN LATERAL ({one}) AS known"
 
 
-def insert_keys(keys: Sequence[tuple[JobRequest, uuid.UUID]]) -> set[uuid.UUID]:
-    """Insert a key for each (request, id of its job), in the order of the keys; the ids that won.
+def insert_keys(keys: Sequence[NewKey]) -> set[uuid.UUID]:
+    """Insert keys, which are given in their order; the ids that won.
 
     On PostgreSQL an insert waits for a rival that has not committed yet, and loses if it commits.
     The common order keeps two batches from waiting for each other.
     """
-    ordered = sorted(keys, key=lambda item: (item[0].client, item[0].key or ""))
     won: set[uuid.UUID] = set()
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        given: list[tuple[Any, ...]] = []
-        secret = bytearray()  # JSON has no bytes: each row says where its own lie
-        salts = canonical.new_salts(len(chunk))
-        for (request, job_id), salt in zip(chunk, salts, strict=True):
-            given.append((request.client, request.key, db_id(job_id), len(secret) + 1))
-            secret += salt + canonical.fingerprint(salt, request.canonical)
-        inserted = {raw[0] for raw in run(_insert_sql(), [bytes(secret), bytes(secret), as_table(given)])}
-        won.update(job_id for (_, job_id), values in zip(chunk, given, strict=True) if values[2] in inserted)
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        given = [(client, key, db_id(job_id), nth) for nth, (client, key, job_id, _) in enumerate(chunk)]
+        secrets = secrets_of(chunk)
+        inserted = {raw[0] for raw in run(_insert_sql(), [secrets, secrets, as_table(given)])}
+        won.update(key[2] for key, values in zip(chunk, given, strict=True) if values[2] in inserted)
     return won
+
+
+def secrets_of(keys: Sequence[NewKey]) -> bytes:
+    """Salt and fingerprint of each, one after the other. JSON has no bytes: a row says by number which are its own."""
+    salts = canonical.new_salts(len(keys))
+    return b"".join([salt + canonical.fingerprint(salt, key[3]) for salt, key in zip(salts, keys, strict=True)])
+
+
+def inserting(rows: str) -> str:
+    """SQL that inserts a key for each of the rows: `vclient, vkey, vid`, and as `vnth` the number of its secrets, from 0.
+    It takes the secrets twice, and returns the ids of the jobs whose key was free."""
+    salt, fingerprint = canonical.SALT_BYTES, canonical.FINGERPRINT_BYTES
+    at = f"vnth * {salt + fingerprint} + 1"
+    return (
+        "INSERT INTO jobs_idempotencykey (client, key, job_id, salt, fingerprint, algorithm, replays, created_at)"
+        f" SELECT vclient, vkey, vid, substr(%s, {at}, {salt}), substr(%s, {at} + {salt}, {fingerprint}),"
+        f" {canonical.ALGORITHM}, 0, {NOW} FROM {rows} ON CONFLICT (client, key) DO NOTHING RETURNING job_id"
+    )
 
 
 @cache
 def _insert_sql() -> str:
-    source = table("vclient text", "vkey text", "vid uuid", "vat int")
-    return (
-        "INSERT INTO jobs_idempotencykey (client, key, job_id, salt, fingerprint, algorithm, replays, created_at)"
-        f" SELECT vclient, vkey, vid, substr(%s, vat, {canonical.SALT_BYTES}),"
-        f" substr(%s, vat + {canonical.SALT_BYTES}, 32), {canonical.ALGORITHM}, 0, {NOW} FROM ({source}) AS v"
-        " WHERE true ON CONFLICT (client, key) DO NOTHING RETURNING job_id"
-    )
+    source = table("vclient text", "vkey text", "vid uuid", "vnth int")
+    return inserting(f"({source}) AS v WHERE true")  # without WHERE, SQLite takes ON CONFLICT for the join's
 
 
 def note_replays(pairs: Sequence[Pair]) -> None:

@@ -9,7 +9,7 @@ for many at a time:
 3. look the keys of those up that were refused: what their key is known for is answered as in step 4, so that stricter
    new code never breaks the replay of an old request;
 4. insert keys in their order; one that is there already makes a replay (same fingerprint) or a conflict;
-5. insert jobs;
+5. insert jobs, with steps 4 and 5 in one statement where the database knows such;
 6. after the commit: one call to Redis.
 """
 

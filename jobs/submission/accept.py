@@ -80,22 +80,23 @@ def store(requests: Sequence[JobRequest]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     jobs = _validated(requests, outcomes)
     _answer_refused(requests, outcomes)
-    waiting = [i for i in jobs if requests[i].key is not None]
+    waiting = list(jobs)
     while waiting:
-        firsts = {pair_of(requests[i]): i for i in reversed(waiting)}  # of equal keys in one group the first wins
-        won = keys.insert_keys([(requests[i], jobs[i].id) for i in firsts.values()])
-        # Before the look-up, which answers their replays in this group.
-        _insert([(i, jobs[i]) for i in sorted(firsts.values()) if jobs[i].id in won], outcomes)
+        # Of equal keys in one group the first wins, before the look-up, which answers their replays in this group.
+        firsts = {_name_of(requests[i], i): i for i in reversed(waiting)}
+        rows = {row.id: row for row in insert([jobs[i] for i in sorted(firsts.values())])}
+        for i in firsts.values():
+            if row := rows.get(jobs[i].id):
+                outcomes[i] = Submitted(row.id, True, row)
         lost = [i for i in waiting if i not in outcomes]
         _answer_known(requests, lost, outcomes)
         waiting = [i for i in lost if i not in outcomes]  # a rival's key that was gone again
-    _insert([(i, jobs[i]) for i in jobs if requests[i].key is None], outcomes)
     return [outcomes[i] for i in range(len(requests))]
 
 
-def _insert(new: Sequence[tuple[int, NewJob]], outcomes: dict[int, Outcome]) -> None:
-    for (index, _), row in zip(new, insert([job for _, job in new]), strict=True):
-        outcomes[index] = Submitted(row.id, True, row)
+def _name_of(request: JobRequest, index: int) -> keys.Pair | int:
+    """What only one job may be inserted for."""
+    return index if request.key is None else pair_of(request)
 
 
 def _validated(requests: Sequence[JobRequest], outcomes: dict[int, Outcome]) -> dict[int, NewJob]:

@@ -44,6 +44,7 @@ def prepare(request: JobRequest) -> NewJob:
         client=request.client,
         source=request.source,
         key=request.key,
+        canonical=None if request.key is None else request.canonical,
         payload=request.payload_json.decode(),
         options=request.options_json.decode(),
         callback_url=options.get("callbackUrl"),

@@ -1,20 +1,21 @@
-"""New jobs: the row, its first event, its tags."""
+"""New jobs: their idempotency keys, the rows, their first events, their tags."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from django.db import connection
 
+from jobs import keys
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
 from jobs.rows import Row
-from jobs.sql import as_raw, as_table, db_id, db_time, run, table
+from jobs.sql import as_raw, as_table, db_id, db_time, is_postgresql, run, table
 from jobs.transitions.events import CHUNK
 
 
@@ -38,6 +39,9 @@ class NewJob:
     max_attempts: int
     max_crashes: int
     timeout_s: int
+    canonical: bytes | None = None
+    """The canonical request. With it the job takes its key, and is inserted only where that was free."""
+
     run_at: dt.datetime | None = None
     delay_s: float | None = None
     tags: Sequence[str] = ()
@@ -57,18 +61,24 @@ _COLUMNS = (
     "vrun_at timestamptz", "vdelay float8",
 )  # fmt: skip
 
+_MORE_COLUMNS = ("vwho text", "vactor text", "vnth int")
+"""What else the key and the event need."""
+
+_TIMES = ("created_at", "queued_at", "run_after")
+
 CHUNK_BYTES = 32 * 1024 * 1024
 """Payloads a statement: PostgreSQL's arrays of JSON hold 256 MB, and a copy or two stand in memory."""
 
 
 def insert(jobs: Sequence[NewJob]) -> list[Row]:
-    """Insert jobs as queued, or as scheduled where they are not due yet; in the order given."""
-    rows: list[Row] = []
-    for chunk in _chunks(jobs):
-        inserted = _insert(chunk)
-        _insert_tags(chunk)
-        _insert_events(chunk, inserted)
-        rows += inserted
+    """Insert jobs as queued, or as scheduled where they are not due yet; in the order given. The rows of those that
+    were inserted: all but those whose key was taken."""
+    new_keys = sorted([(job.client, job.key or "", job.id, job.canonical) for job in jobs if job.canonical is not None])
+    if is_postgresql() and len(list(_chunks(jobs))) == 1:
+        rows = _insert_at_once(jobs, new_keys)
+    else:
+        rows = _insert_in_steps(jobs, new_keys)
+    _insert_tags(jobs, {row.id for row in rows})
     return rows
 
 
@@ -83,24 +93,69 @@ def _chunks(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
         yield jobs[start:]
 
 
-def _insert(jobs: Sequence[NewJob]) -> list[Row]:
-    """One statement. Only what the database decides comes back: times, as text."""
-    given = [
-        (
-            db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
-            job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s,
-            "queued" if job.is_due else "scheduled", db_time(job.run_at), job.delay_s,
-        )
-        for job in jobs
-    ]  # fmt: skip
-    # The given rows take the place of a table, so that one expression can tell the three ways to be due.
-    times = {raw[0]: raw[1:] for raw in run(_sql(), [as_table(given)])}
-    return [_row(job, values[12], *times[values[0]]) for job, values in zip(jobs, given, strict=True)]
+def _insert_at_once(jobs: Sequence[NewJob], new_keys: Sequence[keys.NewKey]) -> list[Row]:
+    """One statement, which SQLite does not know: each statement is a round trip, which a lone request waits for."""
+    numbers = {key[2]: nth for nth, key in enumerate(new_keys)}
+    given = [(*_values(job), job.who or job.client, job.actor, numbers.get(job.id)) for job in jobs]
+    secrets = keys.secrets_of(new_keys)
+    return _rows(jobs, given, run(_at_once_sql(), [as_table(given), secrets, secrets]))
+
+
+def _insert_in_steps(jobs: Sequence[NewJob], new_keys: Sequence[keys.NewKey]) -> list[Row]:
+    """Three statements a chunk. All keys come before any job, since their order is another than that of the jobs: chunks
+    with their keys would make two large batches wait for each other."""
+    won = keys.insert_keys(new_keys)
+    rows: list[Row] = []
+    for chunk in _chunks([job for job in jobs if job.canonical is None or job.id in won]):
+        given = [_values(job) for job in chunk]
+        inserted = _rows(chunk, given, run(_jobs_sql(), [as_table(given)]))
+        _insert_events(chunk, inserted)
+        rows += inserted
+    return rows
+
+
+def _values(job: NewJob) -> tuple[Any, ...]:
+    """Of `_COLUMNS`."""
+    return (
+        db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
+        job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s,
+        "queued" if job.is_due else "scheduled", db_time(job.run_at), job.delay_s,
+    )  # fmt: skip
+
+
+def _rows(jobs: Sequence[NewJob], given: Sequence[tuple[Any, ...]], returned: Sequence[Any]) -> list[Row]:
+    """Only what the database decides comes back: which jobs, and their times as text."""
+    times = {raw[0]: raw[1:] for raw in returned}
+    return [_row(job, it[12], *times[it[0]]) for job, it in zip(jobs, given, strict=True) if it[0] in times]
 
 
 @cache
-def _sql() -> str:
-    times = ", ".join(as_raw(name) for name in ("created_at", "queued_at", "run_after"))
+def _at_once_sql() -> str:
+    """The parts see the database as it was before all of them, and of each other only what they return.
+
+    Keys are inserted in their own order, by `vnth`, and jobs in the order given."""
+    due = "CASE WHEN status = 'scheduled' THEN run_after END AS vdue"
+    return (
+        f"WITH v AS MATERIALIZED ({table(*_COLUMNS, *_MORE_COLUMNS)}),"
+        f" k AS ({keys.inserting('v WHERE vnth IS NOT NULL ORDER BY vnth')}),"
+        f" j AS ({_inserting_jobs('v WHERE vnth IS NULL OR vid IN (SELECT job_id FROM k)')}"
+        f" RETURNING id, {', '.join(_TIMES)}, {due}),"
+        f" e AS ({_inserting_events('j JOIN v ON vid = id')})"
+        f" SELECT id, {_times_as_text()} FROM j"
+    )
+
+
+@cache
+def _jobs_sql() -> str:
+    return f"{_inserting_jobs(f'({table(*_COLUMNS)}) AS v')} RETURNING id, {_times_as_text()}"
+
+
+def _times_as_text() -> str:
+    return ", ".join(as_raw(name) for name in _TIMES)
+
+
+def _inserting_jobs(rows: str) -> str:
+    """The given rows take the place of a table, so that one expression can tell the three ways to be due."""
     return (
         "INSERT INTO jobs_job (id, type, queue, client, source, key, payload, options, callback_url,"
         " max_attempts, failures_allowed, crashes_allowed, timeout_s, status, version, attempt, failures, crashes,"
@@ -108,8 +163,7 @@ def _sql() -> str:
         " SELECT vid, vtype, vqueue, vclient, vsource, vkey, vpayload, voptions, vcallback,"
         f" vmax, vmax, vcrashes, vtimeout, vstatus, 1, 0, 0, 0, false, {NOW},"
         f" CASE WHEN vstatus = 'queued' THEN {NOW} END,"
-        f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END"
-        f" FROM ({table(*_COLUMNS)}) AS v RETURNING id, {times}"
+        f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END FROM {rows}"
     )
 
 
@@ -143,18 +197,15 @@ def _row(job: NewJob, status: str, created_at: Any, queued_at: Any, run_after: A
     )
 
 
-def _insert_tags(jobs: Sequence[NewJob]) -> None:
-    pairs = [(job.id, tag) for job in jobs for tag in job.tags]
+def _insert_tags(jobs: Sequence[NewJob], inserted: Set[uuid.UUID]) -> None:
+    pairs = [(db_id(job.id), tag) for job in jobs if job.tags and job.id in inserted for tag in job.tags]
     if not pairs:
         return
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO jobs_jobtag (job_id, tag) VALUES (%s, %s)", [(db_id(job_id), tag) for job_id, tag in pairs]
-        )
+        cursor.executemany("INSERT INTO jobs_jobtag (job_id, tag) VALUES (%s, %s)", pairs)
 
 
 def _insert_events(jobs: Sequence[NewJob], rows: Sequence[Row]) -> None:
-    """As `insert_events`, of which the first event of a job needs little."""
     given = [
         (db_id(row.id), row.status, job.who or job.client, None if row.status == "queued" else row.run_after, job.actor)
         for job, row in zip(jobs, rows, strict=True)
@@ -164,8 +215,13 @@ def _insert_events(jobs: Sequence[NewJob], rows: Sequence[Row]) -> None:
 
 @cache
 def _events_sql() -> str:
-    source = table("job_id uuid", "target text", "who text", "run_after timestamptz", "actor text")
+    source = table("vid uuid", "vstatus text", "vwho text", "vdue timestamptz", "vactor text")
+    return _inserting_events(f"({source}) AS v")
+
+
+def _inserting_events(rows: str) -> str:
+    """As `insert_events`, of which the first event of a job needs little."""
     return (
         "INSERT INTO jobs_event (job_id, target, who, run_after, actor, attempt, event, at)"
-        f" SELECT v.*, 0, '{Event.SUBMIT}', {NOW} FROM ({source}) AS v"
+        f" SELECT vid, vstatus, vwho, vdue, vactor, 0, '{Event.SUBMIT}', {NOW} FROM {rows}"
     )

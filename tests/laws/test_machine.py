@@ -27,11 +27,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from jobs import keys, lifecycle, transitions
+from jobs import lifecycle, transitions
 from jobs.effects import records
 from jobs.keys import Known
 from jobs.lifecycle import Doubt, Event, Status
 from jobs.models import Job
+from jobs.submission import accept
 from jobs.transitions import Ended
 from tests.laws.life import Life
 
@@ -120,8 +121,8 @@ def lost_cancel(patch: Patch) -> None:
 
 
 def second_job(patch: Patch) -> None:
-    patch.setattr(keys, "known_keys", lambda pairs: {})
-    patch.setattr(keys, "insert_keys", lambda found: {job_id for _, job_id in found})
+    prepare = accept.prepare
+    patch.setattr(accept, "prepare", lambda request: replace(prepare(request), canonical=None))
 
 
 def false_replay(patch: Patch) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from jobs.errors import DatabaseUnavailable, KeyReused
 from jobs.group import LARGEST, Group
 from jobs.models import Event, IdempotencyKey, Job
 from jobs.submission import Submitted, accept
+from jobs.transitions.events import CHUNK
 from jobsite import broker
 from tests.records.databases import locked
 from tests.records.test_submission import request
@@ -60,15 +62,31 @@ def test_different_requests_at_once_under_one_key_make_one_job_and_conflicts() -
     assert Job.objects.count() == IdempotencyKey.objects.count() == 1
 
 
-def test_batches_that_share_their_keys_in_opposite_order_do_not_wait_for_each_other() -> None:
-    def batch(step: int) -> Any:
-        requests = [request(idempotencyKey=f"k{i:02}") for i in range(20)][::step]
-        return submission.submit_many(requests)
+@pytest.mark.parametrize(
+    "sizes", [(20, 20, 20, 20), (400, 400), (CHUNK + 100, CHUNK + 100), (400, CHUNK + 100)], ids=str
+)
+def test_batches_that_share_their_keys_in_opposite_order_do_not_wait_for_each_other(sizes: tuple[int, ...]) -> None:
+    """Whether they fit into one statement or not."""
 
-    for _ in range(5):
-        found = together(lambda: batch(1), lambda: batch(-1), lambda: batch(1), lambda: batch(-1))
+    def batch(number: int, size: int, turn: int) -> Any:
+        requests = [request(idempotencyKey=f"k{turn}-{i:03}") for i in range(size)]
+        return submission.submit_many(requests[:: -1 if number % 2 else 1])
+
+    for turn in range(5):
+        found = together(*[partial(batch, number, size, turn) for number, size in enumerate(sizes)])
         assert all(isinstance(one, list) for one in found), found
-    assert Job.objects.count() == 20
+    assert Job.objects.count() == IdempotencyKey.objects.count() == Event.objects.count() == 5 * max(sizes)
+
+
+def test_jobs_are_queued_in_the_order_given_whatever_their_keys() -> None:
+    keys = ["c", None, "a", "taken", "b", None]
+    jobs.submit("echo", key="taken", client="alice")
+    made = submission.submit_many([request(**({"idempotencyKey": key} if key else {})) for key in keys])
+    new = [one.id for one in made if isinstance(one, Submitted) and one.is_new]
+    assert len(new) == 5
+    assert list(Job.objects.filter(pk__in=new).order_by("queued_at", "pk").values_list("pk", flat=True)) == new
+    assert list(Event.objects.filter(job__in=new).order_by("pk").values_list("job", flat=True)) == new
+    assert listed()[-5:] == [str(job_id).encode() for job_id in new]
 
 
 def test_a_key_whose_first_use_is_rolled_back_belongs_to_the_next() -> None:

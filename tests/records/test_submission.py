@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pydantic import BaseModel, ConfigDict, model_validator
 
 import jobs
@@ -251,14 +251,20 @@ def test_a_batch_may_be_larger_than_a_statement() -> None:
 
 @pytest.mark.parametrize(
     ("members", "statements"),
-    [([{}], 2), ([{"idempotencyKey": "k"}], 3), ([{"idempotencyKey": f"k{i}"} for i in range(20)], 3)],
-    ids=["one job", "one job with a key", "twenty jobs with keys"],
+    [
+        ([{}], 2),
+        ([{"idempotencyKey": "k"}], 3),
+        ([{"idempotencyKey": f"k{i}"} for i in range(20)], 3),
+        ([{"idempotencyKey": f"k{i}"} if i % 2 else {} for i in range(20)], 3),
+    ],
+    ids=["one job", "one job with a key", "twenty jobs with keys", "half of twenty jobs with keys"],
 )
 def test_accepting_costs_few_statements(
     members: list[dict[str, Any]], statements: int, django_assert_num_queries: Any
 ) -> None:
+    """All in one on PostgreSQL; keys where there are any, jobs and events on SQLite."""
     requests = [request(**some) for some in members]
-    with transaction.atomic(), django_assert_num_queries(statements):
+    with transaction.atomic(), django_assert_num_queries(1 if connection.vendor == "postgresql" else statements):
         submit_many(requests)
 
 
