@@ -100,7 +100,7 @@ def _on_postgresql(cost: Cost) -> Iterator[None]:
                 found = cursor.fetchone()[0]
             transaction.savepoint_rollback(savepoint)
             plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-            pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+            pages = sum(node["Shared Hit Blocks"] + node["Shared Read Blocks"] for node in (plan, *_afterwards(plan)))
             is_scan = any(node["Node Type"] == "Seq Scan" and node["Relation Name"] in LARGE for node in _nodes(plan))
             cost.statements.append(Statement(sql, pages, is_scan))
         return execute(sql, parameters, many, context)
@@ -119,3 +119,12 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
+
+
+def _afterwards(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Parts of WITH that nobody reads from are executed when the rest is done, and not counted in it."""
+    nodes = list(_nodes(plan))
+    read = {f"CTE {node['CTE Name']}" for node in nodes if node["Node Type"] == "CTE Scan"}
+    return [
+        node for node in nodes if node.get("Subplan Name", "").startswith("CTE ") and node["Subplan Name"] not in read
+    ]
