@@ -97,8 +97,8 @@ def _insert_at_once(jobs: Sequence[NewJob], new_keys: Sequence[keys.NewKey]) -> 
     """One statement, which SQLite does not know: each statement is a round trip, which a lone request waits for."""
     numbers = {key[2]: nth for nth, key in enumerate(new_keys)}
     given = [(*_values(job), job.who or job.client, job.actor, numbers.get(job.id)) for job in jobs]
-    secrets = keys.secrets_of(new_keys)
-    return _rows(jobs, given, run(_at_once_sql(), [as_table(given), secrets, secrets]))
+    secrets = [keys.secrets_of(new_keys)] * 2 if new_keys else []
+    return _rows(jobs, given, run(_at_once_sql(bool(new_keys)), [as_table(given), *secrets]))
 
 
 def _insert_in_steps(jobs: Sequence[NewJob], new_keys: Sequence[keys.NewKey]) -> list[Row]:
@@ -130,16 +130,17 @@ def _rows(jobs: Sequence[NewJob], given: Sequence[tuple[Any, ...]], returned: Se
 
 
 @cache
-def _at_once_sql() -> str:
+def _at_once_sql(has_keys: bool) -> str:
     """The parts see the database as it was before all of them, and of each other only what they return.
 
-    Keys are inserted in their own order, by `vnth`, and jobs in the order given."""
+    Keys are inserted in their own order, by `vnth`, and jobs in the order given. Where there are no keys, their part
+    would cost about as much as all of this saves."""
+    k = f" k AS ({keys.inserting('v WHERE vnth IS NOT NULL ORDER BY vnth')})," if has_keys else ""
+    free = " WHERE vnth IS NULL OR vid IN (SELECT job_id FROM k)" if has_keys else ""
     due = "CASE WHEN status = 'scheduled' THEN run_after END AS vdue"
     return (
-        f"WITH v AS MATERIALIZED ({table(*_COLUMNS, *_MORE_COLUMNS)}),"
-        f" k AS ({keys.inserting('v WHERE vnth IS NOT NULL ORDER BY vnth')}),"
-        f" j AS ({_inserting_jobs('v WHERE vnth IS NULL OR vid IN (SELECT job_id FROM k)')}"
-        f" RETURNING id, {', '.join(_TIMES)}, {due}),"
+        f"WITH v AS MATERIALIZED ({table(*_COLUMNS, *_MORE_COLUMNS)}),{k}"
+        f" j AS ({_inserting_jobs(f'v{free}')} RETURNING id, {', '.join(_TIMES)}, {due}),"
         f" e AS ({_inserting_events('j JOIN v ON vid = id')})"
         f" SELECT id, {_times_as_text()} FROM j"
     )
