@@ -15,6 +15,7 @@ from jobs import envelope, handler, prune, registry, submission
 from jobs.errors import InvalidPayload, JobsError, KeyReused, MalformedRequest, UnknownQueue, UnknownType
 from jobs.models import Event, IdempotencyKey, Job, JobTag
 from jobs.submission import Submitted, submit_many
+from jobs.transitions.events import CHUNK
 from tests.records.conftest import Register
 from tests.support import lives
 from tests.support.callers import Caller
@@ -83,6 +84,7 @@ def test_a_job_is_scheduled_exactly_while_it_is_not_due(options: dict[str, Any],
     if status == "scheduled":
         assert job.run_after is not None
         assert job.run_after > job.created_at
+    assert job.events.get().run_after == (job.run_after if status == "scheduled" else None)
 
 
 def test_a_delay_is_counted_by_the_databases_clock() -> None:
@@ -238,6 +240,16 @@ def test_of_equal_keys_in_one_batch_the_first_valid_request_wins() -> None:
     assert isinstance(outcomes[3], KeyReused)
     assert isinstance(outcomes[4], Submitted)
     assert stored()[:2] == (2, 2)
+
+
+@pytest.mark.parametrize("count", [3, CHUNK + 1])
+def test_what_is_no_new_job_leaves_neither_event_nor_tags(count: int) -> None:
+    requests = [request({"value": i}, idempotencyKey=f"k{i}", tags=["t"]) for i in range(count)]
+    submit_many(requests[1:])
+    before = stored()
+    outcomes = submit_many([*requests, request(tags=["t"])])
+    assert [o.is_new for o in outcomes if isinstance(o, Submitted)] == [True, *[False] * (count - 1), True]
+    assert stored() == (before[0] + 2, before[1] + 1, before[2] + 2, before[3] + 2)
 
 
 def test_a_batch_may_be_larger_than_a_statement() -> None:
