@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from jobs.context import JobContext, Line
 from jobs.rows import Entry, Row, mirror_entry
@@ -24,7 +26,7 @@ class Running:
 
 
 class Roster(dict[uuid.UUID, Running]):
-    """The running attempts by job id. Belongs to the horse's main thread."""
+    """The running attempts by job id, those that began first before the others. Belongs to the horse's main thread."""
 
     def lines(self) -> list[tuple[Row, list[Line]]]:
         """Log lines that were not stored yet."""
@@ -32,22 +34,27 @@ class Roster(dict[uuid.UUID, Running]):
 
     def patience_s(self) -> float:
         """Seconds until one of them needs its first mirror."""
-        begun = [job.since for job in self.values() if job.mirrored[0] == 0]
-        return max(0.001, min(begun) + RUNNING_MIRROR_S - time.monotonic()) if begun else float("inf")
+        for job in self.values():
+            if job.mirrored[0] == 0:
+                return max(0.001, job.since + RUNNING_MIRROR_S - time.monotonic())
+        return float("inf")
 
     def unmirrored(self) -> list[uuid.UUID]:
         """Those that Redis is about to be told of as running for the first time."""
-        since = time.monotonic() - RUNNING_MIRROR_S
-        return [job_id for job_id, job in self.items() if job.mirrored[0] == 0 and job.since <= since]
+        return [job.claimed.row.id for job in self._shown() if job.mirrored[0] == 0]
 
     def mirrors(self) -> list[Entry]:
         """Entries of attempts that go on and have news: that they run, or their progress."""
         entries = []
-        now = time.monotonic()
-        for job in self.values():
+        for job in self._shown():
             number, progress = job.context.latest_progress
             stamp = (job.claimed.row.version, number)
-            if job.mirrored != stamp and now - job.since >= RUNNING_MIRROR_S:
+            if job.mirrored != stamp:
                 entries.append(mirror_entry(job.claimed.row, number, progress))
                 job.mirrored = stamp
         return entries
+
+    def _shown(self) -> Iterator[Running]:
+        """Those that have run for long enough to be mirrored."""
+        until = time.monotonic() - RUNNING_MIRROR_S
+        return takewhile(lambda job: job.since <= until, self.values())

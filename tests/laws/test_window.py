@@ -43,7 +43,7 @@ def test_slow_handlers_get_one_claim_a_thread_however_many_turns() -> None:
 def test_one_that_is_left_running_takes_no_part_and_many_close_it() -> None:
     window = Window(10)
     full_turns(window, 30)
-    window.observe([QUICK_S] * 91, LARGEST)
+    window.observe([QUICK_S] * (LARGEST - 9), LARGEST)
     assert window.size == LARGEST
     window.observe([QUICK_S] * 3, LARGEST)
     assert window.size == 10
