@@ -16,7 +16,7 @@ PATIENCE_S = 0.025
 EXPECTED_S = PATIENCE_S / 5
 """Seconds that it is expected to wait at most: on a busy machine estimates are wrong by as much."""
 
-LARGEST = 200
+LARGEST = 400
 """Claims beyond one a thread end here: larger groups are hardly cheaper, and a kill costs each of them a crash."""
 
 WARM_UP = 10
