@@ -1,7 +1,8 @@
 """How many of its worker's threads a horse may use: what parent and horse tell each other of it, and the parent's side.
 
 The parent says how many threads the horse may use. The horse says when no more than so many run, and whether one
-interpreter is too little for what there is to do. Each message is a datagram of a socket pair: a number, or `BUSY`.
+interpreter is too little for what there is to do. Each message is a datagram of a socket pair: a number, or `BUSY`;
+the first one carries the `board.py` on which the horse notes what runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import contextlib
 import socket
 import threading
 import time
+import uuid
+
+from jobs.board import Board
 
 BUSY = b"busy"
 
@@ -29,6 +33,7 @@ class Grant:
         self._holds = 0
         self._busy_at = float("-inf")
         self._channel: socket.socket | None = None
+        self._board = Board()
 
     @property
     def threads(self) -> int:
@@ -64,7 +69,12 @@ class Grant:
         """The horse's end of a new channel, to be closed once it has it."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._channel.setblocking(False)
+        self._board = Board.lend(self._channel)
         return theirs
+
+    def running(self) -> set[uuid.UUID]:
+        """The jobs that the last horse's threads run, or ran when it died."""
+        return self._board.running()
 
     def look(self) -> None:
         """Tell the horse what is new, and hear what it says."""

@@ -24,6 +24,11 @@ class Hand(deque[Popped]):
         self.extend(popped)
         self._was_fed = True
 
+    def without_own(self, pushes: Sequence[Popped]) -> list[Popped]:
+        """Those that are not here: what stands in the hand is not pushed again."""
+        own = set(self)
+        return [popped for popped in pushes if popped not in own]
+
     def draw(self, room: int) -> list[Popped]:
         """The first ids, as many as may be claimed."""
         return [self.popleft() for _ in range(min(room, len(self)))]

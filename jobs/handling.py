@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connections
 
 from jobs import isolate
+from jobs.board import Board
 from jobs.commit import Outcome
 from jobs.context import JobContext
 from jobs.interrupts import NEVER, Watch
@@ -29,12 +30,13 @@ UNSTARTABLE_DELAY_S = 5.0
 
 
 class Handlers:
-    def __init__(self, count: int, inbox: queues.SimpleQueue[Any], stopping: threading.Event) -> None:
+    def __init__(self, count: int, inbox: queues.SimpleQueue[Any], stopping: threading.Event, board: Board) -> None:
         self.count = 0
         """Attempts that may run at once."""
 
         self._inbox = inbox
         self._stopping = stopping
+        self._board = board
         self._tasks: deque[tuple[Claimed, JobContext]] = deque()
         self._bell: queues.SimpleQueue[None] = queues.SimpleQueue()
         self._is_rung = False
@@ -105,6 +107,7 @@ class Handlers:
             self._busy.add(number)
             if number >= self.count:
                 self._busy.discard(number)
+                self._board.rest(number)
                 if self._tasks:
                     self._ring()
                 with contextlib.suppress(Exception):  # the drivers' own classes
@@ -115,6 +118,7 @@ class Handlers:
                 task = self._tasks.popleft()
             except IndexError:
                 self._busy.discard(number)
+                self._board.rest(number)
                 self._bell.get()
                 self._is_rung = False  # before the look that follows: who adds a task after it rings
             else:
@@ -125,6 +129,7 @@ class Handlers:
     def _loop(self, number: int) -> None:
         while True:
             claimed, context = self._next(number)
+            self._board.begin(number, claimed.row.id)
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs import failpoints, process, queue
+from jobs.board import Board
 from jobs.commit import Done, Outcome, Recorder, Work
 from jobs.conf import conf
 from jobs.context import JobContext
@@ -67,7 +68,7 @@ class Horse:
         self.is_burst, self.max_jobs, self.max_idle_s = is_burst, max_jobs, max_idle_s
         self.stopping = threading.Event()
         self.inbox: queues.SimpleQueue[Any] = queues.SimpleQueue()
-        self.handlers = Handlers(concurrency, self.inbox, self.stopping)
+        self.handlers = Handlers(concurrency, self.inbox, self.stopping, Board.borrow(channel) if channel else Board())
         self.window = Window(concurrency)
         self.share = Share(self.inbox, self.handlers, self.window, channel, quiet_s)
         self.running = Roster()
@@ -150,7 +151,8 @@ class Horse:
 
     def _turn(self, outcomes: list[Outcome]) -> None:
         if outcomes or not self.running:
-            self.window.observe([outcome.run_s for outcome in outcomes], len(self.running))
+            characters = self.running.characters_of(outcomes)
+            self.window.observe([outcome.run_s for outcome in outcomes], len(self.running), characters)
         wanted = self.in_hand.draw(self._room(len(outcomes)))
         is_tick = time.monotonic() - self.last_tick >= TICK_S
         done = Done()
@@ -174,11 +176,9 @@ class Horse:
         if self.running:
             self.idle_since = time.monotonic()
             return False
-        if self.max_jobs and self.claimed_count >= self.max_jobs:
-            self.is_draining = True
+        is_spent = self.max_jobs and self.claimed_count >= self.max_jobs
         is_idle = self.max_idle_s and time.monotonic() - self.idle_since > self.max_idle_s
-        if (is_idle or self.share.is_needless) and not self.in_hand:
-            self.is_draining = True
+        self.is_draining |= bool(is_spent or ((is_idle or self.share.is_needless) and not self.in_hand))
         return self.is_draining or self.stopping.is_set()
 
     def _give_back(self) -> None:
@@ -202,7 +202,7 @@ class Horse:
 
     def _tell_redis(self, moved: list[Row]) -> None:
         turn = queue.turn_for(moved)
-        turn.pushes = [pushed for pushed in turn.pushes if pushed not in self.in_hand]
+        turn.pushes = self.in_hand.without_own(turn.pushes)
         if self.fetcher is not None:  # a stock RQ worker names itself
             turn.worker, turn.starts = self.worker, self.running.unmirrored()
         turn.mirrors = [*turn.mirrors, *self.running.mirrors()]

@@ -83,7 +83,7 @@ class Incarnation:
                 if time.monotonic() >= next_renewal:
                     self._renew()
                     next_renewal = time.monotonic() + conf().renew_s
-                self.culprits.update(limits.passed())
+                self.culprits.update(limits.passed(self._grant.running))
             except (DatabaseError, InterfaceError) as error:
                 log.warning("worker %s could not renew its lease: %s", self._worker, first_line(error))
                 connection.close()

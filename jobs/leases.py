@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
@@ -138,8 +138,9 @@ class HardLimits:
         self._lease_id = lease_id
         self._since: dict[tuple[uuid.UUID, int], float] = {}
 
-    def passed(self) -> dict[uuid.UUID, str]:
-        """Jobs that should have been over `hard_timeout_extra_s` after their timeout, each with a sentence.
+    def passed(self, running_now: Callable[[], set[uuid.UUID]]) -> dict[uuid.UUID, str]:
+        """Jobs that should have been over `hard_timeout_extra_s` after their timeout, each with a sentence: of those that
+        are being run, since one that holds the interpreter holds up all that were claimed with it.
 
         Those in a process of their own have twice as long: the horse ends them by itself, and alone.
         """
@@ -157,6 +158,8 @@ class HardLimits:
             for (job_id, number), timeout_s in running.items()
             if (late_s := now - self._since[job_id, number] - timeout_s) > extra_s
         }
+        if late:
+            late = {job_id: late[job_id] for job_id in running_now() & late.keys()}
         return {
             row.id: f"the attempt was killed {late[row.id]:.1f} s after its timeout"
             for row in self._rows(list(late))
@@ -175,14 +178,16 @@ class HardLimits:
 # --- verdicts -------------------------------------------------------------------------------------
 
 
-def crashed(why: str) -> Verdict:
-    """The process died: a crash for each job that ran in it.
+def crashed(why: str, ran: Set[uuid.UUID] | None = None) -> Verdict:
+    """The process died: a crash for each job that ran in it, as far as it is known which of those that it had claimed.
 
     Attempts in a process of their own are not to blame for the horse's death, unless nobody else ran.
     """
 
     def verdict(rows: Sequence[Row]) -> list[Ended]:
-        suspects = {row.id for row in rows if not is_isolated(row)} or {row.id for row in rows}
+        claimed = {row.id for row in rows if not is_isolated(row)} or {row.id for row in rows}
+        suspects = claimed & ran if ran else claimed
+        suspects = suspects or claimed  # it cannot die for ever of what nobody pays for
         return [
             _ended(row, End.DIED, "crashed", why) if row.id in suspects else _ended(row, End.RELEASED) for row in rows
         ]

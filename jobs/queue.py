@@ -168,12 +168,13 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
     housekeeping finds what was not pushed.
     """
     pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
-    if pool is not None:
-        wait(_aside.told)  # a slow Redis must not collect what it is to be told
-    if pool is not None and len(rows) > 1:
-        _aside.told = [pool.submit(_push, rows, documents)]
-    elif rows:
+    if not rows:
+        return
+    if pool is None or (len(rows) == 1 and all(told.done() for told in _aside.told)):
         _push(rows, documents)
+    else:
+        wait(_aside.told)  # a slow Redis must not collect what it is to be told
+        _aside.told = [pool.submit(_push, rows, documents)]
 
 
 @contextlib.contextmanager

@@ -30,6 +30,9 @@ PAGE = 200
 PAGES = 50
 """Entries of a list that are looked at for its head: PAGES pages of PAGE."""
 
+LAST = 1_000
+"""Jobs that one horse records in one commit: as many as it may have threads, or claims ahead of them."""
+
 RECENT_S = 600
 """After a loss the mirrors of jobs that finished in the last ten minutes are written again."""
 
@@ -201,7 +204,9 @@ def _less_margin(queued_at: Any) -> Any:
 def mend_mirrors_of(lease_id: uuid.UUID) -> None:
     """Mirror again what a dead horse finished last: it may have died between its commit and its call."""
     rows: list[Row] = fetch(
-        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {fixed('-60')} AND lease_id = %s", [db_id(lease_id)]
+        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {fixed('-60')} AND lease_id = %s"
+        f" ORDER BY finished_at DESC LIMIT {LAST}",
+        [db_id(lease_id)],
     )
     if rows:
         mirror.write(rows)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
+from jobs.commit import Outcome
 from jobs.context import JobContext, Line
 from jobs.rows import Entry, Row, mirror_entry
 from jobs.transitions import Claimed
@@ -31,6 +32,12 @@ class Roster(dict[uuid.UUID, Running]):
     def lines(self) -> list[tuple[Row, list[Line]]]:
         """Log lines that were not stored yet."""
         return [(job.claimed.row, lines) for job in self.values() if (lines := job.context.log.take())]
+
+    def characters_of(self, outcomes: Sequence[Outcome]) -> int:
+        """How long the payloads and results of attempts are that ended."""
+        return sum(
+            len(self[o.row.id].claimed.payload) + len(o.ended.result or "") for o in outcomes if o.row.id in self
+        )
 
     def patience_s(self) -> float:
         """Seconds until one of them needs its first mirror."""

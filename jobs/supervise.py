@@ -33,6 +33,7 @@ LOOK_S = 0.2
 """Seconds between two looks at what the other threads found; of the horse's end a signal tells at once."""
 
 HELD_UP = "its lease cannot be renewed, the database does not commit"
+HELD_LOCK = "its process held SQLite's only write lock until the lease could not be renewed"
 
 RESTART_S = (0.2, 5.0)
 """Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
@@ -212,14 +213,15 @@ class Supervisor:
 
     def _end(self, present: Incarnation, exit_code: int) -> None:
         """The horse is gone: revoke the lease, move its jobs; waits for the database."""
+        ran = self.grant.running()
         if present.culprits:
             verdict = leases.overdue(present.culprits)
         elif present.killed == HELD_UP and leases.is_lock_free_now():
-            verdict = leases.crashed("its process held SQLite's only write lock until the lease could not be renewed")
+            verdict = leases.crashed(HELD_LOCK, ran)
         elif self._is_planned(present, exit_code):
             verdict = leases.released
         else:
-            verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}")
+            verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}", ran)
             log.warning("worker %s: its horse ended with %s", self.options.worker, _how(exit_code))
         give_up = None
         while True:

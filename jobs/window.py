@@ -17,7 +17,11 @@ EXPECTED_S = PATIENCE_S / 5
 """Seconds that it is expected to wait at most: on a busy machine estimates are wrong by as much."""
 
 LARGEST = 400
-"""Claims beyond one a thread end here: larger groups are hardly cheaper, and a kill costs each of them a crash."""
+"""Claims beyond one a thread end here: a turn of so many takes 10 ms or more, in which others wait for SQLite."""
+
+HEAVY = 2_000_000
+"""Characters of payloads and results in one turn beyond which it gets smaller: it goes through one call to Redis, which
+has little time, and stands in memory several times."""
 
 WARM_UP = 10
 """Turns that have to be quick before the first step."""
@@ -38,20 +42,22 @@ class Window:
         self._threads = self.size = threads
         self._quick_turns = 0
 
-    def observe(self, run_s: Sequence[float], running: int) -> None:
-        """Of so many running attempts these ended in one turn, after so many seconds each; none, when nothing ran."""
+    def observe(self, run_s: Sequence[float], running: int, characters: int = 0) -> None:
+        """Of so many running attempts these ended in one turn, after so many seconds each, with so much in their payloads
+        and results; none, when nothing ran."""
         ended = len(run_s)
         if 2 * ended < running:
             self._shrink_to(self._threads)
         elif ended < self.size:  # no larger than what there is to do: who comes next may be slow
             self._shrink_to(2 * ended)
-        elif self._wait_s(run_s, self.size) > EXPECTED_S:
+        elif self._wait_s(run_s, self.size) > EXPECTED_S or characters > HEAVY:
             self._shrink_to(self.size // 2)
         else:
             self._quick_turns += 1
             larger = min(2 * self.size, LARGEST)
             is_due = self._quick_turns > WARM_UP and time.monotonic() >= self._held_until
-            if is_due and larger > self.size and self._wait_s(run_s, larger) <= EXPECTED_S:
+            is_light = 2 * characters <= HEAVY
+            if is_due and larger > self.size and is_light and self._wait_s(run_s, larger) <= EXPECTED_S:
                 self.size = larger
 
     def close(self) -> None:

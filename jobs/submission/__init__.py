@@ -161,4 +161,4 @@ def _after_group(group: Sequence[Sequence[JobRequest]], results: Sequence[list[O
 
 
 _group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group, pushing_aside)
-"""Steps 2 to 5 of accepting, for many requests in one commit; step 6 follows while the next group is committed."""
+"""Steps 2 to 5 of accepting, for many requests in one commit; step 6 of more than one follows while the next group is committed."""

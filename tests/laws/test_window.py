@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.window import EXPECTED_S, LARGEST, WARM_UP, Window
+from jobs.window import EXPECTED_S, HEAVY, LARGEST, WARM_UP, Window
 
 QUICK_S, SLOW_S = 1e-5, 0.5
 
@@ -35,6 +35,16 @@ def test_it_grows_no_further_than_the_last_job_is_expected_to_wait() -> None:
     run_s = 4 * EXPECTED_S / 20  # four for each of ten threads, then half of what may be
     sizes = full_turns(Window(10), 50, run_s)
     assert max(sizes) * run_s / 10 <= EXPECTED_S < 2 * max(sizes) * run_s / 10
+
+
+def test_it_shrinks_while_there_is_much_in_payloads_and_results() -> None:
+    window = Window(10)
+    full_turns(window, 30)
+    window.observe([QUICK_S] * LARGEST, LARGEST, HEAVY + 1)
+    assert window.size == LARGEST // 2
+    for _ in range(30):
+        window.observe([QUICK_S] * window.size, window.size, HEAVY // 2 + 1)
+    assert window.size == LARGEST // 2
 
 
 def test_slow_handlers_get_one_claim_a_thread_however_many_turns() -> None:

@@ -138,7 +138,7 @@ def _work(crowd: Crowd) -> dict[str, Callable[[], object]]:
         "look for cancel requests": lambda: recorder.commit(Work([], [], [], True, ())),
         "oldest queued": lambda: recorder.oldest_queued(("high", "default", "low"), GROUP),
         "status": lambda: mirror.rows_of([finished]),
-        "hard limits": lambda: leases.HardLimits(crowd.lease.id).passed(),
+        "hard limits": lambda: leases.HardLimits(crowd.lease.id).passed(set),
         "renew": lambda: leases.renew(crowd.lease.id, 10),
         "cancel": lambda: operate.cancel(hurried[0], actor=Actor.CLIENT, who="alice"),
         "why it waits": lambda: why.waiting(Job.objects.get(pk=crowd.ids[400])),

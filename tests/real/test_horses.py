@@ -184,6 +184,29 @@ def test_the_first_killed_while_there_are_two_goes_on_with_its_share(
     assert Lease.objects.latest("created_at").concurrency == 5
 
 
+def test_one_that_dies_young_leaves_its_threads_to_the_first(world: World, elastic: Process, tmp_path: Path) -> None:
+    ids = spin(tmp_path / "ledger", 500)
+    first, second = horses(2)
+    os.kill(second.horse_pid or 0, signal.SIGKILL)
+    all_reached(ids, "succeeded", timeout_s=60)
+    assert [lease.pk for lease in horses(1)] == [first.pk]
+    naps = [submit("test-nap", seconds=60) for _ in range(10)]
+    all_reached(naps, "running")
+    assert Lease.objects.count() == 2  # nor does another follow it at once
+    assert_lawful(world)
+
+
+def test_a_stop_while_another_starts_ends_both(world: World, elastic: Process, tmp_path: Path) -> None:
+    spin(tmp_path / "ledger", 400)
+    eventually(lambda: "another horse comes" in elastic.log, timeout_s=20)
+    pids = descendants(elastic.pid)
+    elastic.send(signal.SIGTERM)
+    assert elastic.wait(20) == 0, elastic.log
+    assert all(is_gone(pid) for pid in pids)
+    assert not Lease.objects.filter(revoked_at=None).exists()
+    assert not Job.objects.filter(status="running").exists()
+
+
 @pytest.mark.parametrize(
     ("concurrency", "wanted", "cores", "most"),
     [(10, 0, 8, 2), (9, 0, 8, 1), (50, 0, 2, 2), (50, 0, 1, 1), (1000, 0, 4, 4), (10, 3, 1, 3), (2, 5, 8, 2)],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
 
-from jobs.models import Event, Lease
+from jobs.models import Event, Job, Lease
 from tests.real.watching import all_reached, budgets, echo, horse_pid, live_lease, reached, starts, story, submit
 from tests.support.eventually import eventually
 from tests.support.world import World
@@ -43,6 +44,36 @@ def test_a_hard_timeout_kills_the_process_and_charges_the_culprit_alone(world: W
     for other in others:
         assert budgets(other)[1:] == (0, 0)
         assert story(other).count("release") == 1  # the culprit's next attempts run apart
+
+
+def assert_only_it_paid(culprit: uuid.UUID, budget: str) -> None:
+    """Of a horse of one thread, which had claimed many quick jobs as well."""
+    eventually(lambda: not Job.objects.exclude(pk=culprit).exclude(status="succeeded").exists(), timeout_s=60)
+    assert list(Job.objects.filter(**{f"{budget}__gt": 0}).values_list("pk", flat=True)) == [culprit]
+    assert Event.objects.filter(event="release").count() > 10
+    assert Event.objects.exclude(job_id=culprit).filter(event__in=("expire", "retry")).count() == 0
+
+
+def test_a_horse_that_dies_charges_what_ran_and_not_what_it_had_claimed(world: World) -> None:
+    for _ in range(1500):
+        echo()
+    culprit = echo(crashTimes=1)
+    for _ in range(500):
+        echo()
+    world.worker("--concurrency", "1")
+    reached(culprit, "succeeded", timeout_s=60)
+    assert_only_it_paid(culprit, "crashes")
+
+
+def test_a_job_past_its_hard_limit_pays_alone_among_those_that_were_claimed_with_it(world: World) -> None:
+    for _ in range(1500):
+        submit("echo", timeout_s=1)
+    culprit = submit("test-regex", seconds=3600, timeout_s=1)
+    for _ in range(500):
+        submit("echo", timeout_s=1)
+    world.worker("--concurrency", "1", **QUICK_HARD_LIMIT)
+    eventually(lambda: failed_by_timeout(culprit), timeout_s=60)
+    assert_only_it_paid(culprit, "failures")
 
 
 def test_an_isolated_job_past_its_hard_limit_is_killed_alone(world: World) -> None:

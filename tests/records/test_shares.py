@@ -16,6 +16,7 @@ import pytest
 
 import jobs
 from jobs import leases, transitions
+from jobs.board import Board
 from jobs.context import JobContext
 from jobs.grant import BUSY, Grant
 from jobs.handling import Handlers
@@ -37,6 +38,7 @@ def begun() -> Iterator[Begun]:
             assert grant.is_kept, "there is no horse yet"
             assert grant.begin() == threads
             theirs = stack.enter_context(grant.connect())
+            Board.borrow(theirs)
             theirs.setblocking(False)
             stack.callback(grant.end)
             return grant, theirs
@@ -95,7 +97,7 @@ def test_a_horse_is_busy_for_a_while_after_it_said_so(begun: Begun, monkeypatch:
 def test_no_more_attempts_run_than_were_granted_once_the_horse_says_so(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     inbox: queues.SimpleQueue[Any] = queues.SimpleQueue()
-    handlers = Handlers(8, inbox, threading.Event())
+    handlers = Handlers(8, inbox, threading.Event(), Board())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
     share = Share(queues.SimpleQueue(), handlers, Window(8), theirs)
