@@ -6,8 +6,11 @@ import json
 import math
 import re
 import traceback
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
+import orjson
 from pydantic import BaseModel
 
 from jobs.conf import conf
@@ -22,7 +25,18 @@ MESSAGE_MAX = 2_000
 _SUSPICIOUS = re.compile(r"\\u0000|\d{19}")
 """What may be NUL, or an integer beyond 64 bits: a cheap look before the thorough one."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+def _plain(value: Any) -> Any:
+    """What orjson writes and the standard library does not."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+_STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class Unstorable(ValueError):
@@ -37,18 +51,27 @@ def to_json(document: Any, max_bytes: int) -> str:
     if isinstance(document, BaseModel):
         document = document.model_dump(mode="json")
     try:
-        text = _encode(document)
-        size = len(text.encode())
+        raw = _dump(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unstorable(f"it cannot be stored as JSON: {error}") from None
-    if size > max_bytes:
-        raise Unstorable(f"it has {size} bytes of JSON, at most {max_bytes} are kept")
+    if len(raw) > max_bytes:
+        raise Unstorable(f"it has {len(raw)} bytes of JSON, at most {max_bytes} are kept")
+    text = raw.decode()
     if _SUSPICIOUS.search(text) or text.count("[") + text.count("{") > conf().json_max_depth:
         errors: list[FieldError] = []
         check_storable(json.loads(text), "", errors)
         if errors:
             raise Unstorable(f"it cannot be stored: {errors[0]['detail']} (at {errors[0]['pointer'] or 'its top'})")
     return text
+
+
+def _dump(document: Any) -> bytes:
+    """As `_encode`, in a third of its time for what orjson writes likewise; NaN it would write as null."""
+    try:
+        raw = orjson.dumps(document, option=_STRICT)
+    except TypeError:
+        return _encode(document).encode()
+    return _encode(document).encode() if b"null" in raw else raw
 
 
 def finite(value: Any) -> int | float:
