@@ -12,40 +12,25 @@ import uuid
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
-from jobs.documents import isotime
-from jobs.lifecycle import Actor, End, Status
-from jobs.lines import say_each
+from jobs.lifecycle import Actor, End
 from jobs.models import LogLine
-from jobs.models.clock import after, parse
+from jobs.models.clock import after
+from jobs.outcome import Outcome, say
 from jobs.rows import Entry, Row, mirror_entry
-from jobs.sql import db_id, id_text, py_id
-from jobs.transitions import Claimed, Ended
+from jobs.sql import db_id, py_id
 
 log = logging.getLogger("jobs.commit")
-run_log = logging.getLogger("jobs.run")
 
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Waits between tries while the database is away, in seconds; the last one repeats."""
 
 OWED_MAX = 10_000
 """Mirrors kept for when Redis is back; the oldest go first, and housekeeping mends what is missing."""
-
-
-class Outcome(NamedTuple):
-    """An attempt that ended, and what is to be stored of it."""
-
-    ended: Ended
-    row: Row
-    """As it was claimed."""
-
-    run_s: float
-    lines: Sequence[Line] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +46,12 @@ class Work:
 @dataclass(slots=True)
 class Done:
     moved: list[Row] = field(default_factory=list)
-    opened: Sequence[Any] = ()
-    """What was claimed, until the commit."""
+    entries: Sequence[Entry] = ()
+    """Of the first of these rows, for Redis, which are all jobs that plainly succeeded."""
 
-    claimed: list[Claimed] = field(default_factory=list)
+    opened: Sequence[str] = ()
+    """What was claimed; each is yet to become a `Claimed.of`."""
+
     cancelled: list[uuid.UUID] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
     is_revoked: bool = False
@@ -90,14 +77,13 @@ class Recorder:
                 ended = transitions.prepare([outcome.ended for outcome in work.outcomes])
                 with transaction.atomic():
                     done = self._write(work, ended, is_repeat=is_repeat)
-                done.claimed = [Claimed.of(raw) for raw in done.opened]
-                if done.claimed:
+                if done.opened:
                     failpoints.hit("claim.after_commit")
                 if work.outcomes:
                     failpoints.hit("finish.after_commit")
                 if is_repeat:
                     done.moved += self._already_recorded(work, done)
-                _say(work.outcomes, done.moved)
+                say(work.outcomes, done.moved[len(done.entries) :])
                 return done
             except (OperationalError, InterfaceError) as error:
                 log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
@@ -114,8 +100,9 @@ class Recorder:
         done = Done()
         if work.outcomes:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
+            done.entries = ended.successes.entries if ended.successes else ()
             failpoints.hit("finish.before_commit")
-        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes)])
+        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes if o.lines)])
         if is_repeat:
             done.moved += self._release_strangers(work)
         if work.wanted:
@@ -123,9 +110,7 @@ class Recorder:
             done.is_revoked = not done.opened and leases.is_revoked(self._lease_id)
         if work.is_tick:
             done.cancelled, done.paused = self._look()
-        now = {row.id: row for row in done.moved}
-        # Last, since the worker's other horses want the same rows.
-        stats.add([(o.row, row, o.run_s) for o in work.outcomes if (row := now.get(o.row.id))], self._worker)
+        stats.add(_ended(work.outcomes, done), self._worker)  # last, since other horses want the same rows
         return done
 
     def _one_by_one(self, work: Work) -> Done:
@@ -136,9 +121,9 @@ class Recorder:
             try:
                 ended = transitions.prepare([outcome.ended])
                 with transaction.atomic():
-                    moved = self._write(single, ended).moved
-                _say(single.outcomes, moved)
-                total.moved += moved
+                    done = self._write(single, ended)
+                say(single.outcomes, done.moved[len(done.entries) :])
+                total.moved += done.moved
             except (OperationalError, InterfaceError):
                 total.moved += self.commit(single).moved
             except DatabaseError as error:
@@ -147,9 +132,8 @@ class Recorder:
                     end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
                     error_message="the database could not store the outcome", error_text=None,
                 )  # fmt: skip
-                total.moved += self.commit(
-                    replace(single, outcomes=(outcome._replace(ended=unstorable, lines=()),))
-                ).moved
+                other = Outcome.of(unstorable, outcome.row, outcome.run_s)
+                total.moved += self.commit(replace(single, outcomes=(other,))).moved
         return total
 
     def _release_strangers(self, work: Work) -> list[Row]:
@@ -209,24 +193,15 @@ def _pauses() -> Iterator[float]:
         yield PAUSES_S[-1]
 
 
-def _say(outcomes: Sequence[Outcome], rows: Sequence[Row]) -> None:
-    """How attempts ended, and what follows for the jobs that did not succeed."""
-    ended = [(outcome.ended, outcome.row, outcome.run_s) for outcome in outcomes]
-    say_each(run_log, logging.INFO, [
-        f"job {id_text(row.id)} {row.type} attempt {row.attempt} {end.end} after {run_s:.3f} s"
-        + (f" ({end.error_code})" if end.error_code else "")
-        for end, row, run_s in ended
-    ])  # fmt: skip
-    for row in rows:
-        if row.status == Status.SUCCEEDED or not row.attempt:  # attempt 0: a callback that was just created
-            continue
-        is_bad = row.status in (Status.FAILED, Status.IN_DOUBT)
-        follows = f" until {isotime(parse(row.run_after))}" if row.status == Status.SCHEDULED else ""
-        log.log(
-            logging.WARNING if is_bad else logging.INFO,
-            "job %s %s is %s%s, after %d of %d failures and %d of %d crashes", row.id, row.type, row.status, follows,
-            row.failures, row.failures_allowed, row.crashes, row.crashes_allowed,
-        )  # fmt: skip
+def _ended(outcomes: Sequence[Outcome], done: Done) -> list[tuple[Row, Row, float]]:
+    """(row as claimed, row as it is now, seconds of running) of what was recorded."""
+    if len(done.entries) == len(outcomes):  # all of them plainly succeeded
+        return [
+            (outcome.row, row, outcome.run_s)
+            for outcome, row in zip(outcomes, done.moved[: len(outcomes)], strict=True)
+        ]
+    now = {row.id: row for row in done.moved}
+    return [(o.row, row, o.run_s) for o in outcomes if (row := now.get(o.row.id))]
 
 
 def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import threading
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from jobs import effects
 from jobs.conf import conf
@@ -17,7 +18,10 @@ from jobs.errors import CancelRequested
 from jobs.interrupts import Slot
 from jobs.models.clock import parse
 from jobs.rows import Row
+from jobs.sql import make_id
 from jobs.texts import clean_text, finite
+
+ErrorTypes = Sequence[type[BaseException]]
 
 LINE_MAX = 8_192
 """Characters of one log line."""
@@ -66,7 +70,7 @@ class JobLog:
             if self._count <= most + 1:
                 self._lines.append(Line(dt.datetime.now(dt.UTC), level, clean_text(text, LINE_MAX)))
 
-    def adopt(self, lines: list[Line]) -> None:
+    def adopt(self, lines: Sequence[Line]) -> None:
         """Lines of the same attempt that were said, and counted, in another process."""
         with self._lock:
             self._lines += lines
@@ -78,31 +82,53 @@ class JobLog:
         return lines
 
 
+def _of_row(name: str) -> Any:
+    return property(attrgetter(f"_row.{name}"))
+
+
 class JobContext:
-    """One attempt of a job, as its handler sees it."""
+    """One attempt of a job, as its handler sees it. Each job makes one: so what few handlers use is made when it is used."""
 
-    def __init__(self, row: Row, lease_id: uuid.UUID, slot: Slot, stopping: threading.Event) -> None:
-        self.id = row.id
-        self.type = row.type
-        self.queue = row.queue
-        self.client = row.client
-        self.key = row.key
-        self.attempt = row.attempt
-        self.failures = row.failures
-        self.crashes = row.crashes
-        self.max_attempts = row.max_attempts
+    type: str = _of_row("type")
+    queue: str = _of_row("queue")
+    client: str = _of_row("client")
+    key: str | None = _of_row("key")
+    attempt: int = _of_row("attempt")
+    failures: int = _of_row("failures")
+    crashes: int = _of_row("crashes")
+    max_attempts: int = _of_row("max_attempts")
+
+    slot: Slot
+    token: object | None = None
+    """Names the running handler to whoever wants to interrupt it, in its slot."""
+
+    _cancelled = False
+    _progress: dict[str, Any] | None = None
+    _progress_number = 0
+    _log: JobLog | None = None
+    _fence: Attempt | None = None
+
+    def __init__(self, row: Row, stopping: threading.Event) -> None:
+        """`row` as it was claimed."""
         self._row = row
-        self.log = JobLog()
-        self.has_effects = row.has_effects
-        self.fence = Attempt(row.id, row.attempt, lease_id)
-        self.slot = slot
-        self.token: object | None = None
-        """Names the running handler to whoever wants to interrupt it."""
-
         self._stopping = stopping
-        self._cancelled = False
-        self._progress: dict[str, Any] | None = None
-        self._progress_number = 0
+        self.has_effects = row.has_effects
+
+    # Made once, whichever of the handler's threads comes first:
+
+    @property
+    def log(self) -> JobLog:
+        return self._log or self.__dict__.setdefault("_log", JobLog())
+
+    @property
+    def fence(self) -> Attempt:
+        row = self._row
+        assert row.lease_id is not None
+        return self._fence or self.__dict__.setdefault("_fence", Attempt(row.id, row.attempt, row.lease_id))
+
+    @property
+    def id(self) -> UUID:
+        return make_id(self._row.id.hex)
 
     @property
     def should_stop(self) -> bool:
@@ -143,7 +169,7 @@ class JobContext:
         *,
         on_doubt: str = "hold",
         probe: Probe | None = None,
-        not_done_on: Sequence[type[BaseException]] | None = None,
+        not_done_on: ErrorTypes | None = None,
         transactional: bool = False,
     ) -> contextlib.AbstractContextManager[Effect]:
         """A side effect that happens at most once: see `jobs.effects` and docs/handlers.md.
@@ -160,8 +186,9 @@ class JobContext:
 
     # --- for the worker ---------------------------------------------------------------------------
 
-    def begin(self, token: object) -> None:
+    def begin(self, token: object, slot: Slot) -> None:
         """The handler runs from here on. A cancel that came before interrupts it now."""
+        self.slot = slot
         self.token = token
         if self._cancelled:
             self.slot.interrupt(token, CancelRequested)
@@ -171,9 +198,14 @@ class JobContext:
         """(how often it was told, what was told last)."""
         return self._progress_number, self._progress
 
-    def adopt(self, lines: list[Line], progress: tuple[int, dict[str, Any] | None]) -> None:
+    def take_lines(self) -> Sequence[Line]:
+        """What was logged since the last call."""
+        return () if self._log is None else self._log.take()
+
+    def adopt(self, lines: Sequence[Line], progress: tuple[int, dict[str, Any] | None]) -> None:
         """What the handler said in a process of its own."""
-        self.log.adopt(lines)
+        if lines:
+            self.log.adopt(lines)
         self._progress_number, self._progress = progress
 
     def cancel(self) -> None:

@@ -26,6 +26,8 @@ class Hand(deque[Popped]):
 
     def without_own(self, pushes: Sequence[Popped]) -> list[Popped]:
         """Those that are not here: what stands in the hand is not pushed again."""
+        if not pushes:
+            return []
         own = set(self)
         return [popped for popped in pushes if popped not in own]
 

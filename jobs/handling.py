@@ -15,10 +15,10 @@ from django.db import connections
 
 from jobs import isolate
 from jobs.board import Board
-from jobs.commit import Outcome
 from jobs.context import JobContext
-from jobs.interrupts import NEVER, Watch
+from jobs.interrupts import NEVER, Slot, Watch
 from jobs.lifecycle import End
+from jobs.outcome import Outcome
 from jobs.run import ended, is_isolated, run
 from jobs.transitions import Claimed
 from jobs.window import PATIENCE_S
@@ -92,7 +92,7 @@ class Handlers:
         with contextlib.suppress(IndexError):  # threads take from the other end meanwhile
             while True:
                 claimed, context = self._tasks.pop()
-                released.appendleft(Outcome(ended(claimed.row, context, End.RELEASED), claimed.row, 0.0))
+                released.appendleft(Outcome.of(ended(claimed.row, context, End.RELEASED), claimed.row))
         return list(released)
 
     def _ring(self) -> None:
@@ -135,7 +135,7 @@ class Handlers:
                 if is_isolated(claimed.row):
                     result = isolate.run_isolated(claimed, context, self._stopping)
                 else:
-                    result = run(claimed, context, context.slot, self._watch)
+                    result = run(claimed, context, Slot(), self._watch)
             except BaseException as error:  # starting a process may fail; the thread must not
                 log.exception("job %s could not be run", claimed.row.id)
                 result = ended(
@@ -143,4 +143,5 @@ class Handlers:
                     error_code=type(error).__name__, error_message=str(error),
                 )  # fmt: skip
             self._busy.discard(number)
-            self._inbox.put(Outcome(result, claimed.row, time.monotonic() - began, context.log.take()))
+            run_s, lines = time.monotonic() - began, context.take_lines()
+            self._inbox.put(Outcome.of(result, claimed.row, run_s, lines, claimed.payload))

@@ -25,19 +25,16 @@ from typing import Any
 
 from jobs import failpoints, process, queue
 from jobs.board import Board
-from jobs.commit import Done, Outcome, Recorder, Work
+from jobs.commit import Done, Recorder, Work
 from jobs.conf import conf
-from jobs.context import JobContext
 from jobs.fetcher import Fetcher
 from jobs.hand import Hand
 from jobs.handling import Handlers
-from jobs.interrupts import NEVER, Slot
-from jobs.lines import say_each
-from jobs.roster import Roster, Running
+from jobs.interrupts import NEVER
+from jobs.outcome import Outcome
+from jobs.roster import Roster
 from jobs.rows import Row
 from jobs.share import Share
-from jobs.sql import id_text
-from jobs.transitions import Claimed
 from jobs.window import Window
 
 log = logging.getLogger("jobs.horse")
@@ -151,7 +148,7 @@ class Horse:
 
     def _turn(self, outcomes: list[Outcome]) -> None:
         if outcomes or not self.running:
-            characters = self.running.characters_of(outcomes)
+            characters = sum(outcome.characters for outcome in outcomes)
             self.window.observe([outcome.run_s for outcome in outcomes], len(self.running), characters)
         wanted = self.in_hand.draw(self._room(len(outcomes)))
         is_tick = time.monotonic() - self.last_tick >= TICK_S
@@ -162,15 +159,15 @@ class Horse:
             done = self.recorder.commit(work)  # step 2
             for outcome in outcomes:
                 self.running.pop(outcome.ended.job_id, None)
-            self._start(done.claimed)  # step 3
+            self._start(done.opened)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.give_back(wanted)
                 self.is_draining, self.exit_code = True, process.RECYCLE
             if is_tick:
                 self._tick(done.cancelled, done.paused)
         self.is_draining |= self.fetcher is None  # one attempt was asked for, and there is no other
-        self.in_hand.note(len(outcomes), len(done.claimed))
-        self._tell_redis(done.moved)  # step 4
+        self.in_hand.note(len(outcomes), len(done.opened))
+        self._tell_redis(done)  # step 4
 
     def _is_over(self) -> bool:
         if self.running:
@@ -190,18 +187,15 @@ class Horse:
             with contextlib.suppress(*queue.OUTAGE):
                 queue.run(queue.Turn(returns=list(self.in_hand)))
 
-    def _start(self, group: Sequence[Claimed]) -> None:
-        say_each(log, logging.INFO, [f"job {id_text(r.id)} {r.type} attempt {r.attempt} starts" for r, _, _ in group])
-        self.claimed_count += len(group)
-        tasks = [(claimed, JobContext(claimed.row, self.lease_id, Slot(), self.stopping)) for claimed in group]
-        self.running.update((claimed.row.id, Running(claimed, context)) for claimed, context in tasks)
-        if tasks:
-            self.handlers.take(tasks)
+    def _start(self, opened: Sequence[str]) -> None:
+        self.claimed_count += len(opened)
+        if opened:
+            self.handlers.take(self.running.begin(opened, self.stopping))
 
     # --- Redis and the tick -----------------------------------------------------------------------
 
-    def _tell_redis(self, moved: list[Row]) -> None:
-        turn = queue.turn_for(moved)
+    def _tell_redis(self, done: Done) -> None:
+        turn = queue.turn_for(done.moved, entries=done.entries)
         turn.pushes = self.in_hand.without_own(turn.pushes)
         if self.fetcher is not None:  # a stock RQ worker names itself
             turn.worker, turn.starts = self.worker, self.running.unmirrored()
@@ -212,10 +206,10 @@ class Horse:
             turn.pop, turn.queues = self.in_hand.missing(room), self.fetcher.open_queues
         if turn.mirrors or turn.pushes or turn.returns or turn.pop:
             if time.monotonic() < self.broker_down_until:
-                self.recorder.remember(moved)
+                self.recorder.remember(done.moved)
                 self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, turn.pop))
             else:
-                self._call(turn, moved)
+                self._call(turn, done.moved)
         if self.fetcher is not None:
             self.fetcher.wish(self.free > len(self.in_hand))
 

@@ -13,8 +13,7 @@ import signal
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from multiprocessing import forkserver
@@ -52,7 +51,7 @@ def prepare() -> None:
 class News:
     """What the child tells while it runs."""
 
-    lines: list[Line]
+    lines: Sequence[Line]
     progress: tuple[int, dict[str, Any] | None]
 
 
@@ -60,7 +59,7 @@ def run_isolated(claimed: Claimed, context: JobContext, stopping: threading.Even
     """Run the attempt in a new process and wait for it. A process that dies is a crash of this job alone."""
     fork = multiprocessing.get_context("forkserver")
     ours, theirs = fork.Pipe()
-    child = fork.Process(target=_main, args=(claimed, context.fence.lease_id, theirs, os.getpid()), daemon=True)
+    child = fork.Process(target=_main, args=(claimed, theirs), daemon=True)
     child.start()
     theirs.close()
     hard_s = claimed.timeout_s + conf().hard_timeout_extra_s
@@ -130,19 +129,19 @@ def _how(exit_code: int | None) -> str:
 # --- in the child ---------------------------------------------------------------------------------
 
 
-def _main(claimed: Claimed, lease_id: uuid.UUID, pipe: pipes.Connection, horse_pid: int) -> None:
+def _main(claimed: Claimed, pipe: pipes.Connection) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     slot, watch = Slot(), Watch()
-    context = JobContext(claimed.row, lease_id, slot, stopping)
+    context = JobContext(claimed.row, stopping)
     is_over = threading.Event()
     teller = threading.Thread(target=_exchange, args=(pipe, context, stopping, is_over), daemon=True)
     teller.start()
     result = run(claimed, context, slot, watch)
     is_over.set()
     teller.join()
-    pipe.send(News(context.log.take(), context.latest_progress))
+    pipe.send(News(context.take_lines(), context.latest_progress))
     pipe.send(result)
     pipe.close()
 
@@ -153,7 +152,7 @@ def _exchange(pipe: pipes.Connection, context: JobContext, stopping: threading.E
     wishes: dict[str, Callable[[], None]] = {"cancel": context.cancel, "stop": stopping.set}
     while not is_over.wait(TELL_S):
         try:
-            lines, progress = context.log.take(), context.latest_progress
+            lines, progress = context.take_lines(), context.latest_progress
             if lines or progress != sent:
                 pipe.send(News(lines, progress))
                 sent = progress

@@ -148,7 +148,7 @@ def as_id(text: bytes) -> uuid.UUID | None:
     """None for what somebody else put into the list."""
     try:
         if len(text) == ID_LENGTH and text.count(b"-") == 4:
-            return py_id(text.decode())
+            return py_id(text.decode().lower())
         raise ValueError
     except ValueError:
         log.warning("dropped an entry of a queue that is no job id")
@@ -205,15 +205,14 @@ def _push(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
         log.warning("Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__)
 
 
-def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> Turn:
-    """Mirror all rows, push those that are queued."""
-    return Turn(
-        mirrors=[
-            mirror_entry(row, document_json=document)
-            for row, document in zip(rows, documents or [None] * len(rows), strict=True)
-        ],
-        pushes=[(row.id, row.queue) for row in rows if row.status == "queued"],
-    )
+def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = (), *, entries: Sequence[Entry] = ()) -> Turn:
+    """Mirror all rows, push those that are queued. `entries`: of the first rows, which are over, as they were made before."""
+    rows = rows[len(entries) :]
+    made = [
+        mirror_entry(row, document_json=document)
+        for row, document in zip(rows, documents or [None] * len(rows), strict=True)
+    ]
+    return Turn([*entries, *made], [(row.id, row.queue) for row in rows if row.status == "queued"])
 
 
 class RqJob(BaseRqJob):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from jobs.commit import Outcome
 from jobs.context import JobContext, Line
+from jobs.lines import say_each
 from jobs.rows import Entry, Row, mirror_entry
+from jobs.sql import id_text
 from jobs.transitions import Claimed
+
+log = logging.getLogger("jobs.horse")
 
 RUNNING_MIRROR_S = 0.02
 """Seconds a job may run before its `running` is mirrored: shorter ones are over before anybody asks."""
@@ -29,15 +34,22 @@ class Running:
 class Roster(dict[uuid.UUID, Running]):
     """The running attempts by job id, those that began first before the others. Belongs to the horse's main thread."""
 
-    def lines(self) -> list[tuple[Row, list[Line]]]:
-        """Log lines that were not stored yet."""
-        return [(job.claimed.row, lines) for job in self.values() if (lines := job.context.log.take())]
+    def begin(self, opened: Sequence[str], stopping: threading.Event) -> list[tuple[Claimed, JobContext]]:
+        """Attempts that were opened just now, and what their handlers are given."""
+        tasks, said = [], []
+        for line in opened:  # all of a job at once: of many the processor does not keep what it has seen of the first
+            claimed = Claimed.of(line)
+            row = claimed.row
+            context = JobContext(row, stopping)
+            tasks.append((claimed, context))
+            self[row.id] = Running(claimed, context)
+            said.append(f"job {id_text(row.id)} {row.type} attempt {row.attempt} starts")
+        say_each(log, logging.INFO, said)
+        return tasks
 
-    def characters_of(self, outcomes: Sequence[Outcome]) -> int:
-        """How long the payloads and results of attempts are that ended."""
-        return sum(
-            len(self[o.row.id].claimed.payload) + len(o.ended.result or "") for o in outcomes if o.row.id in self
-        )
+    def lines(self) -> list[tuple[Row, Sequence[Line]]]:
+        """Log lines that were not stored yet."""
+        return [(job.claimed.row, lines) for job in self.values() if (lines := job.context.take_lines())]
 
     def patience_s(self) -> float:
         """Seconds until one of them needs its first mirror."""

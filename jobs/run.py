@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -40,6 +41,10 @@ TIMEOUT = "timeout"
 
 
 _thread = threading.local()
+_forks: list[None] = []
+"""As many as processes lie between the first one and this one. To ask for the process id takes a system call."""
+
+os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
 def _note_connection(**_: Any) -> None:
@@ -57,7 +62,7 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
         job_type = registry.get(claimed.row.type)
         payload = _payload(job_type, claimed.payload)
         with slot.running(token), watch.over(token, claimed.timeout_s, slot, SoftTimeout):
-            context.begin(token)
+            context.begin(token, slot)
             value = _call_here(job_type, context, payload, slot)
         ended = _returned(claimed.row, context, value)
     except BaseException as error:  # SystemExit and the like end an attempt, not the worker
@@ -81,14 +86,14 @@ def _payload(job_type: JobType, text: str) -> Any:
 def _call_here(job_type: JobType, context: JobContext, payload: Any, slot: Slot) -> Any:
     """What the handler returns. A process that it forked and that comes back from it ends here: as a second worker
     without the first one's threads it would hold on for ever, and the handler that waits for it as well."""
-    here = os.getpid()
+    here = len(_forks)
     try:
         value = call(job_type, context, payload, slot)
     except BaseException as error:
-        if os.getpid() != here:
+        if len(_forks) != here:
             os._exit(_exit_code(error))
         raise
-    if os.getpid() != here:
+    if len(_forks) != here:
         os._exit(0)
     return value
 
@@ -155,13 +160,14 @@ def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ende
 def ended(row: Row, context: JobContext, end: End, **facts: Any) -> Ended:
     """An Ended of this attempt, with its fence, budget and last progress."""
     _, progress = context.latest_progress
+    assert row.lease_id is not None
     return Ended(
-        job_id=row.id,
-        attempt=row.attempt,
-        lease_id=context.fence.lease_id,
-        end=end,
-        budget=budget_of(row),
-        has_effects=context.has_effects,
+        row.id,
+        row.attempt,
+        row.lease_id,
+        end,
+        budget_of(row),
+        context.has_effects,
         progress=None if progress is None else orjson.dumps(progress).decode(),
         claimed=row,
         **facts,
@@ -190,7 +196,11 @@ def backoff_s(row: Row) -> float:
 
 
 def budget_of(row: Row) -> Budget:
-    return Budget(row.failures, row.failures_allowed, row.crashes, row.crashes_allowed)
+    return _budget(row.failures, row.failures_allowed, row.crashes, row.crashes_allowed)
+
+
+_budget = lru_cache(maxsize=256)(Budget)
+"""Most jobs have the same."""
 
 
 def _leave_no_transaction() -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import uuid_utils
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from jobs.models import clock
+
+Id = TypeVar("Id", bound=uuid.UUID)
 
 
 def as_raw(column: str) -> str:
@@ -35,16 +37,20 @@ def as_text(column: str) -> str:
 
 @cache
 def in_ids() -> str:
-    """`IN` a list of ids that is one parameter: `as_ids(ids)`. PostgreSQL searches for each by index, whatever the
+    """Jobs of a list of ids that is one parameter: `as_list(hexes)`. PostgreSQL searches for each by index, whatever the
     statistics say; a table that is a parameter it may join by reading all jobs."""
-    return "= ANY(%s::uuid[])" if is_postgresql() else "IN (SELECT value FROM json_each(%s))"
+    return "id = ANY(%s::uuid[])" if is_postgresql() else "id IN (SELECT value FROM json_each(%s))"
 
 
-def as_ids(ids: Iterable[uuid.UUID]) -> str:
-    """The parameter of `in_ids`."""
-    if is_postgresql():
-        return "{" + ",".join([job_id.hex for job_id in ids]) + "}"
-    return orjson.dumps([job_id.hex for job_id in ids]).decode()
+@cache
+def in_places() -> str:
+    """As `in_ids`, of a list of places where they were found in the same transaction: ids, or SQLite's rowids."""
+    return in_ids() if is_postgresql() else "rowid IN (SELECT value FROM json_each(%s))"
+
+
+def as_list(values: Sequence[Any]) -> str:
+    """The parameter of `in_ids` and `in_places`: hex digits of ids, or rowids."""
+    return "{" + ",".join(values) + "}" if is_postgresql() else orjson.dumps(values).decode()
 
 
 @cache
@@ -58,28 +64,53 @@ def db_id(value: uuid.UUID) -> Any:
     return value if is_postgresql() else value.hex
 
 
-def py_id(value: Any) -> uuid.UUID:
-    """A UUID as raw SQL returned it."""
-    return value if isinstance(value, uuid.UUID) else _known_id(value.replace("-", ""))
+def make_id(digits: str) -> uuid.UUID:
+    """Of 32 hex digits in lower case, in half of the time that `uuid.UUID` takes."""
+    return _make(uuid.UUID, digits)
 
 
-_UNKNOWN = uuid.SafeUUID.unknown
-
-
-def make_id(text: str) -> uuid.UUID:
-    """`uuid.UUID(text)` in a third of its time, of what is certainly a UUID: each job takes several."""
-    made = object.__new__(uuid.UUID)
-    object.__setattr__(made, "int", int(text, 16))
-    object.__setattr__(made, "is_safe", _UNKNOWN)
+def _make(kind: type[Id], digits: str) -> Id:
+    made = object.__new__(kind)
+    _set(made, "int", int(digits, 16))
+    _set(made, "is_safe", _unknown)
     return made
 
 
-_known_id = lru_cache(maxsize=1024)(make_id)
-"""What Redis gave out the database names again a moment later."""
+_unknown = uuid.SafeUUID.unknown
+_set = object.__setattr__
 
 
-id_text = lru_cache(maxsize=1024)(str)
-"""A UUID as text: each job is spoken of several times, in its log lines, its mirror and to Redis."""
+class JobId(uuid.UUID):
+    """A UUID that has its texts at hand: each job is spoken of several times, in its log lines, its mirror, to Redis and
+    to the database. Not for handlers and callers: there are libraries that know a UUID only by its very type."""
+
+    __slots__ = ("hex", "text")
+    hex: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> Any:
+        return _known_id, (self.hex,)
+
+
+@lru_cache(maxsize=1024)
+def _known_id(digits: str) -> JobId:
+    """What Redis gave out the database names again a moment later."""
+    made = _make(JobId, digits)
+    _set(made, "hex", digits)
+    _set(made, "text", f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
+    return made
+
+
+def py_id(value: Any) -> uuid.UUID:
+    """A UUID as raw SQL returned it, or as text in lower case."""
+    return _known_id(value.hex if isinstance(value, uuid.UUID) else value.replace("-", ""))
+
+
+def id_text(value: uuid.UUID) -> str:
+    return value.text if type(value) is JobId else str(value)
 
 
 def new_id() -> uuid.UUID:
@@ -113,7 +144,13 @@ def table(*columns: str) -> str:
 
 def as_table(rows: Sequence[Sequence[Any]]) -> str:
     """The parameter of `table`: the values of each row in the order of its columns; ids by `db_id`."""
-    return orjson.dumps(rows).decode()
+    return orjson.dumps(rows, default=_id_in_json).decode()
+
+
+def _id_in_json(value: Any) -> str:
+    if isinstance(value, JobId):
+        return value.text
+    raise TypeError(f"a {type(value).__name__} in a table")
 
 
 def marks(count: int) -> str:
@@ -133,15 +170,18 @@ def run(sql: str, parameters: Sequence[Any]) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
-def select(columns: str, rest: str, parameters: Sequence[Any]) -> list[Any]:
-    """The rows of `SELECT columns FROM rest`, of many at once, as one JSON text: the drivers take longer for each value
-    than all of it takes, and SQLite's gives up and takes back the interpreter's lock at each row."""
+def select_jobs(columns: str, where: str, parameters: Sequence[Any]) -> tuple[list[str], str]:
+    """(the columns of each job, a JSON array; the parameter for `in_places` of all of them).
+
+    They come as one text: the drivers take longer for each value than all of it takes, and SQLite's gives up and takes
+    back the interpreter's lock at each row."""
     if is_postgresql():  # which locks no rows of an aggregate
-        rows = f"SELECT json_build_array({columns}) AS one FROM {rest}"
-        ((text,),) = run(f"SELECT json_agg(one)::text FROM ({rows}) AS every", parameters)
+        rows = f"SELECT id, json_build_array({columns})::text AS one FROM jobs_job WHERE {where}"
+        found = f"string_agg(one, chr(10)), '{{' || string_agg(id::text, ',') || '}}' FROM ({rows}) AS every"
     else:
-        ((text,),) = run(f"SELECT json_group_array(json_array({columns})) FROM {rest}", parameters)
-    return [] if text is None else list(orjson.loads(text))
+        found = f"group_concat(json_array({columns}), char(10)), json_group_array(rowid) FROM jobs_job WHERE {where}"
+    ((text, places),) = run(f"SELECT {found}", parameters)
+    return [] if text is None else text.split("\n"), places
 
 
 def change(sql: str, parameters: Sequence[Any]) -> int:

@@ -53,9 +53,9 @@ def prepare(ended: Sequence[Ended]) -> Prepared:
     plain: list[Ended] = []
     others: list[Ended] = []
     for item in ended:
-        is_plain = not item.has_effects and _is_known(item, ended[0].lease_id)
-        event = lifecycle.ending(item.end, item.budget, Doubt.NONE, is_cancel_requested=False)
-        (plain if is_plain and event is Event.SUCCEED else others).append(item)
+        # By `lifecycle.ending` who has no effects and returned has succeeded.
+        is_plain = item.end is End.RETURNED and not item.has_effects and _is_known(item, ended[0].lease_id)
+        (plain if is_plain else others).append(item)
     return Prepared(Successes(plain) if plain else None, others)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.lifecycle import TRANSITIONS, Actor, Event, Status
 from jobs.models.clock import NOW
 from jobs.rows import Row
-from jobs.sql import as_table, db_id, in_ids, run, table
+from jobs.sql import as_table, db_id, in_places, run, table
 
 CHUNK = 500
 """Jobs a statement, where their number is open: a statement of thousands would hold its locks for long."""
@@ -53,14 +53,14 @@ def insert_events(
     )
 
 
-def insert_events_of(event: Event, ids: str, *, actor: Actor, who: str, source: Status, at: Any) -> None:
-    """The same of jobs whose rows were moved just now, by their `as_ids`: it asks them, which costs less than to say it
+def insert_events_of(event: Event, places: str, *, actor: Actor, who: str, source: Status, at: Any) -> None:
+    """The same of jobs whose rows were moved just now, by their places: it asks them, which costs less than to say it
     again. For events that have no error and no time to come."""
     _expect_legal(event, actor)
     run(
         "INSERT INTO jobs_event (job_id, target, attempt, who, source, event, actor, at)"
-        f" SELECT id, status, attempt, %s, '{source}', '{event}', '{actor}', %s FROM jobs_job WHERE id {in_ids()}",
-        [who, at, ids],
+        f" SELECT id, status, attempt, %s, '{source}', '{event}', '{actor}', %s FROM jobs_job WHERE {in_places()}",
+        [who, at, places],
     )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import orjson
+
 from jobs import lifecycle
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW, fixed
 from jobs.rows import Row, columns, fetch, make_row
 from jobs.sql import (
-    as_ids,
+    as_list,
     as_raw,
     as_text,
     change,
@@ -20,10 +22,10 @@ from jobs.sql import (
     for_update,
     in_few,
     in_ids,
+    in_places,
     is_postgresql,
     marks,
-    py_id,
-    select,
+    select_jobs,
 )
 from jobs.transitions.callbacks import insert_callbacks
 from jobs.transitions.events import insert_events, insert_events_of
@@ -56,8 +58,9 @@ class Claimed(NamedTuple):
     timeout_s: int
 
     @classmethod
-    def of(cls, raw: Sequence[Any]) -> Claimed:
-        """Of one row of `open_attempts`."""
+    def of(cls, line: str) -> Claimed:
+        """Of one of `open_attempts`."""
+        raw = orjson.loads(line)
         return cls(make_row(raw), raw[-2], raw[-1])
 
 
@@ -66,10 +69,10 @@ _STARTED_AT = Row._fields.index("started_at")
 
 def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
     """Open the next attempt of queued jobs under a lease that is still live."""
-    return [Claimed.of(raw) for raw in open_attempts(ids, lease_id=lease_id, worker=worker)]
+    return [Claimed.of(line) for line in open_attempts(ids, lease_id=lease_id, worker=worker)]
 
 
-def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Any]:
+def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[str]:
     """As `claim`, but what it returns is yet to become a `Claimed.of` each: that can wait until after the commit.
 
     Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped: two
@@ -78,24 +81,22 @@ def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str)
     """
     if not ids:
         return []
-    found = select(
+    found, places = select_jobs(
         f"{_opened()}, {as_text('payload')}, timeout_s",
-        f"jobs_job WHERE id {in_ids()} AND status || '' = 'queued'"
+        f"{in_ids()} AND status || '' = 'queued'"
         " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
         f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
-        [db_id(lease_id), as_ids(ids), db_id(lease_id)],
+        [db_id(lease_id), as_list([job_id.hex for job_id in ids]), db_id(lease_id)],
     )
     if not found:
         return []
-    if len(found) < len(ids):
-        ids = [py_id(raw[0]) for raw in found]
-    now, opened = found[0][_STARTED_AT], as_ids(ids)
+    now = orjson.loads(found[0])[_STARTED_AT]
     change(
         "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
-        f" started_at = %s, progress = NULL WHERE id {in_ids()}",
-        [db_id(lease_id), now, opened],
+        f" started_at = %s, progress = NULL WHERE {in_places()}",
+        [db_id(lease_id), now, places],
     )
-    insert_events_of(Event.START, opened, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
+    insert_events_of(Event.START, places, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
     return found
 
 

@@ -7,17 +7,17 @@ beforehand is made before the transaction: on SQLite everybody else waits while 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import clock
 from jobs.models.clock import parse
-from jobs.rows import Row, columns, fetch
-from jobs.sql import as_ids, as_table, change, db_id, in_ids, table, time_text
+from jobs.rows import Entry, Row, columns, fetch, mirror_entry
+from jobs.sql import as_list, as_table, change, db_id, in_ids, is_postgresql, table, time_text
 from jobs.transitions.ended import Ended
 from jobs.transitions.events import insert_events_of
 
-_COLUMNS = ("vid uuid", "vversion int", "vprogress jsonb", "vresult jsonb")
 _STATUS, _FINISHED_AT = Row._fields.index("status"), Row._fields.index("finished_at")
 
 
@@ -29,30 +29,45 @@ class Successes:
         self._lease_id = items[0].lease_id
         self._now = clock.now()
         self._stored_now = time_text(self._now)
-        self._rows = [_succeeded(item, item.claimed, self._stored_now) for item in items if item.claimed is not None]
-        self._ids = as_ids(item.job_id for item in items)
-        self._table = as_table([
-            (item.job_id.hex, row.version - 1, item.progress, item.result)
-            for item, row in zip(items, self._rows, strict=True)
-        ])  # fmt: skip
+        self._rows: list[Row] = []
+        self.entries: list[Entry] = []
+        """Of the rows, for Redis; none once it has turned out that some are not as they were."""
+
+        given = []
+        for item in items:  # all of a job while the processor has it at hand
+            claimed = item.claimed
+            assert claimed is not None
+            row = _succeeded(item, claimed, self._stored_now)
+            self._rows.append(row)
+            self.entries.append(mirror_entry(row))
+            given.append((claimed.place, item.job_id.hex, claimed.version, item.result, item.progress))
+        self._given = as_table(given)
 
     def write(self, *, actor: Actor, who: str) -> tuple[list[Row], list[Ended]]:
         """The rows as they are now; and whose row is not as it was, by a cancel request, or because the fence has fallen."""
-        count = change(
-            "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
-            f" result = vresult, error_code = NULL, error_message = NULL FROM ({table(*_COLUMNS)}) AS v"
-            " WHERE id = vid AND version = vversion AND lease_id = %s",
-            [self._stored_now, self._table, db_id(self._lease_id)],
-        )
-        rows, ids, others = self._rows, self._ids, []
+        count = change(_update(), [self._stored_now, self._given, db_id(self._lease_id)])
+        rows, others = self._rows, []
         if count < len(rows):
-            stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE id {in_ids()}", [ids])
+            ids = as_list([row.id.hex for row in rows])
+            stored = fetch(f"SELECT {columns()} FROM jobs_job WHERE {in_ids()}", [ids])
             moved = {row.id for row in stored if parse(row.finished_at) == self._now}
             rows = [row for row in rows if row.id in moved]
             others = [item for item in self.items if item.job_id not in moved]
-            ids = as_ids(moved)
-        insert_events_of(Event.SUCCEED, ids, actor=actor, who=who, source=Status.RUNNING, at=self._stored_now)
+            self.entries = []
+        places = as_list([row.id.hex if is_postgresql() else row.place for row in rows])
+        insert_events_of(Event.SUCCEED, places, actor=actor, who=who, source=Status.RUNNING, at=self._stored_now)
         return rows, others
+
+
+@cache
+def _update() -> str:
+    given = table("vplace int", "vid uuid", "vversion int", "vresult jsonb", "vprogress jsonb")
+    is_in_place = "" if is_postgresql() else " AND jobs_job.rowid = vplace"
+    return (
+        "UPDATE jobs_job SET status = 'succeeded', version = version + 1, finished_at = %s, progress = vprogress,"
+        f" result = vresult, error_code = NULL, error_message = NULL FROM ({given}) AS v"
+        f" WHERE id = vid AND version = vversion AND lease_id = %s{is_in_place}"
+    )
 
 
 def _succeeded(item: Ended, claimed: Row, now: Any) -> Row:

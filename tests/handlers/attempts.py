@@ -20,7 +20,7 @@ def attempt(job_id: uuid.UUID) -> Job:
     lease_id = leases.open_lease(kind="horse", worker="test", queue_names=["default"], concurrency=1)
     (claimed,) = transitions.claim([job_id], lease_id=lease_id, worker="test")
     slot = Slot()
-    context = JobContext(claimed.row, lease_id, slot, threading.Event())
+    context = JobContext(claimed.row, threading.Event())
     ended = run.run(claimed, context, slot, _watch)
     queue.push(transitions.end_attempts([ended], actor=Actor.WORKER, who="test"))
     return Job.objects.get(pk=job_id)

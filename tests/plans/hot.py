@@ -108,13 +108,22 @@ def _work(crowd: Crowd) -> dict[str, Callable[[], object]]:
     finished = crowd.ids[crowd.size // 2 + 5]
 
     def end() -> None:
-        rows = transitions.running_of(crowd.lease.id)[:GROUP]
+        rows = transitions.running_of(crowd.lease.id)[: 2 * GROUP]
         ended = [
-            Ended(row.id, row.attempt, crowd.lease.id, End.RETURNED, Budget(0, 5, 0, 3), result='{"done":true}')
-            for row in rows
+            Ended(
+                row.id,
+                row.attempt,
+                crowd.lease.id,
+                End.RETURNED,
+                Budget(0, 5, 0, 3),
+                result='{"done":true}',
+                claimed=row,
+            )
+            for row in rows[:GROUP]
         ]
+        ended += [Ended(row.id, row.attempt, crowd.lease.id, End.RAISED, Budget(0, 5, 0, 3)) for row in rows[GROUP:]]
         moved = transitions.end_attempts(ended, actor=Actor.WORKER, who="busy")
-        assert len(moved) == GROUP
+        assert len(moved) == 2 * GROUP
         stats.add([(row, row, 0.1) for row in moved], "busy")
 
     def claim() -> None:

@@ -20,7 +20,6 @@ from jobs.board import Board
 from jobs.context import JobContext
 from jobs.grant import BUSY, Grant
 from jobs.handling import Handlers
-from jobs.interrupts import Slot
 from jobs.share import Share
 from jobs.window import Window
 from tests.support.eventually import eventually
@@ -104,7 +103,7 @@ def test_no_more_attempts_run_than_were_granted_once_the_horse_says_so(tmp_path:
     ids = [jobs.submit("test-spin", {"ledger": str(ledger), "seconds": 0.002}).id for _ in range(400)]
     lease_id = leases.open_lease(kind="horse", worker="test", queue_names=["default"], concurrency=8)
     claimed = transitions.claim(ids, lease_id=lease_id, worker="test")
-    handlers.take([(one, JobContext(one.row, lease_id, Slot(), threading.Event())) for one in claimed])
+    handlers.take([(one, JobContext(one.row, threading.Event())) for one in claimed])
 
     def running() -> list[int]:
         words = ledger.read_text().split() if ledger.exists() else []

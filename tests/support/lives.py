@@ -37,8 +37,9 @@ def claim(job_id: uuid.UUID, lease_id: uuid.UUID | None = None) -> Claimed:
 
 
 def context_of(claimed: Claimed, slot: Slot | None = None) -> JobContext:
-    assert claimed.row.lease_id is not None
-    return JobContext(claimed.row, claimed.row.lease_id, slot or Slot(), threading.Event())
+    context = JobContext(claimed.row, threading.Event())
+    context.begin(object(), slot or Slot())
+    return context
 
 
 def ended(row: Row | Job, end: End, **facts: Any) -> Ended:

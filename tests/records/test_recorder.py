@@ -1,0 +1,93 @@
+"""What a horse records of one turn, and what Redis is told of it."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Sequence
+
+import pytest
+
+import jobs
+from jobs import mirror, queue, transitions
+from jobs.commit import Done, Recorder, Work
+from jobs.lifecycle import Actor, End
+from jobs.models import Event, MinuteStat
+from jobs.outcome import Outcome
+from jobs.rows import mirror_entry
+from jobs.transitions import Claimed
+from tests.support import lives
+
+pytestmark = pytest.mark.django_db
+
+
+class Turns:
+    def __init__(self) -> None:
+        lease_id = lives.open_lease()
+        self.recorder = Recorder(lease_id, "w1")
+
+    def claim(self, ids: Sequence[uuid.UUID]) -> list[Claimed]:
+        done = self.recorder.commit(Work([], ids, [], False, ()))
+        return [Claimed.of(line) for line in done.opened]
+
+    def end(self, claimed: Sequence[Claimed], ends: Sequence[End]) -> Done:
+        outcomes = [
+            Outcome.of(lives.ended(one.row, end, result='{"a": 1}' if end is End.RETURNED else None), one.row, 0.1)
+            for one, end in zip(claimed, ends, strict=True)
+        ]
+        return self.recorder.commit(Work(outcomes, [], [], False, [one.row.id for one in claimed]))
+
+
+def expect_true(done: Done, ids: Sequence[uuid.UUID]) -> None:
+    """Redis is told of each job once, and what it is told is how it stands in the database."""
+    told = queue.turn_for(done.moved, entries=done.entries).mirrors
+    stored = [mirror_entry(row) for row in mirror.rows_of(ids)]
+    assert sorted(told) == sorted(stored)
+    assert sum(MinuteStat.objects.values_list("count", flat=True)) == len(ids)
+
+
+def test_those_who_plainly_succeed_are_mirrored_as_they_stand_in_the_database() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(3)]
+    done = turns.end(turns.claim(ids), [End.RETURNED] * 3)
+    assert len(done.entries) == 3
+    expect_true(done, ids)
+
+
+def test_beside_failures_as_well() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(4)]
+    done = turns.end(turns.claim(ids), [End.RAISED, End.RETURNED, End.PERMANENT, End.RETURNED])
+    assert len(done.entries) == 2
+    expect_true(done, ids)
+
+
+def test_whose_row_has_changed_meanwhile_is_mirrored_as_it_is_now() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(3)]
+    claimed = turns.claim(ids)
+    transitions.request_cancel([ids[1]], actor=Actor.CLIENT, who="alice")
+    done = turns.end(claimed, [End.RETURNED] * 3)
+    assert not done.entries
+    assert {row.version for row in done.moved if row.id == ids[1]} == {4}
+    expect_true(done, ids)
+
+
+def test_a_row_that_is_not_in_its_place_any_more_is_found_by_its_id() -> None:
+    """VACUUM may number the rows of SQLite anew while a job runs."""
+    turns, ids = Turns(), [lives.submit() for _ in range(2)]
+    one, other = turns.claim(ids)
+    moved = Claimed(one.row._replace(place=other.row.place), one.payload, one.timeout_s)
+    done = turns.end([moved], [End.RETURNED])
+    assert [(row.id, row.status) for row in done.moved] == [(ids[0], "succeeded")]
+    assert [row.status for row in mirror.rows_of([ids[1]])] == ["running"]
+    assert list(Event.objects.filter(event="succeed").values_list("job_id", flat=True)) == [ids[0]]
+    expect_true(done, [ids[0]])
+
+
+def test_handlers_and_callers_are_given_uuids_of_the_very_type() -> None:
+    """orjson, for one, knows no other."""
+    new, again = (jobs.submit("echo", key="k") for _ in range(2))
+    (claimed,) = Turns().claim([new.id])
+    found = [new.id, again.id, lives.context_of(claimed).id]
+    assert found == [new.id] * 3
+    assert {type(job_id) for job_id in found} == {uuid.UUID}
+    copied = pickle.loads(pickle.dumps(claimed.row.id))  # on its way to a process of its own
+    assert (copied, str(copied), copied.hex) == (new.id, str(new.id), new.id.hex)
