@@ -35,7 +35,7 @@ def test_a_wiped_redis_has_a_backlog_of_20_000_back_within_seconds(world: World)
     eventually(lambda: queue.broker().llen("rq:queue:default") >= BACKLOG, timeout_s=30)
     took_s = time.monotonic() - at
     world.note(f"{BACKLOG} queued jobs were back {took_s:.2f} s after FLUSHALL")
-    assert took_s < 10  # 5 on a quiet machine
+    assert took_s < 20  # 5 on a quiet machine
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_an_async_handler_is_interrupted_while_it_awaits(register: Register) -> 
     began = time.monotonic()
     job = lives.attempt(lives.submit(register(work, timeout_s=1)))
     assert (job.status, job.error_code, cleaned) == ("scheduled", "timeout", [True])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @attempts
@@ -251,10 +251,10 @@ def test_an_interrupt_during_the_reservation_leaves_no_doubt(
 
 @attempts
 def test_a_cancel_that_came_before_the_handler_interrupts_it_at_its_start(register: Register) -> None:
-    job_id = lives.submit(register(lambda job, payload: spin(5)))
+    job_id = lives.submit(register(lambda job, payload: spin(30)))
     claimed = lives.claim(job_id)
     context = lives.context_of(claimed)
     context.cancel()
     began = time.monotonic()
     assert run.run(claimed, context, context.slot, lives.WATCH).end is End.RELEASED
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15

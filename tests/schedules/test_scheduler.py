@@ -112,8 +112,8 @@ def test_a_scheduler_writes_its_pid_file_and_stops_soon(world: World) -> None:
     assert int(pid_file.read_text()) == process.pid
     began = time.monotonic()
     process.send(signal.SIGINT)
-    assert process.wait(10) == 0, process.log
-    assert time.monotonic() - began < 5
+    assert process.wait(20) == 0, process.log
+    assert time.monotonic() - began < 20
     assert not pid_file.exists()
 
 
