@@ -21,7 +21,7 @@ from benchmarks.waiting import until
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_MOST = 100_000
-TURNS = 3
+TURNS = 5
 PAGE_TURNS = 9
 QUICK_TURNS = 1
 WARM_UP_S = 1
