@@ -10,19 +10,22 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import attrgetter
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
-from jobs.lifecycle import Actor, End
+from jobs.lifecycle import Actor, End, Status
 from jobs.models import LogLine
 from jobs.models.clock import after
 from jobs.outcome import Outcome, say
 from jobs.rows import Entry, Row, mirror_entry
-from jobs.sql import db_id, py_id
+from jobs.sql import db_id, is_outage, py_id
 
 log = logging.getLogger("jobs.commit")
 
@@ -30,7 +33,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Waits between tries while the database is away, in seconds; the last one repeats."""
 
 OWED_MAX = 10_000
-"""Mirrors kept for when Redis is back; the oldest go first, and housekeeping mends what is missing."""
+"""Mirrors kept for when Redis is back; the oldest go first. What has none is read from the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Work:
     wanted: Sequence[uuid.UUID]
     lines: Sequence[tuple[Row, Sequence[Line]]]
     is_tick: bool
-    running: Container[uuid.UUID]
+    running: Collection[uuid.UUID]
     """What this horse runs, outcomes included."""
 
 
@@ -66,16 +69,17 @@ class Recorder:
         self._worker = worker
         self._owed: deque[Entry] = deque(maxlen=OWED_MAX)
 
-    def commit(self, work: Work) -> Done:
+    def commit(self, work: Work, *, is_repeat: bool = False) -> Done:
         """One transaction; returns when it is committed, however long the database is away.
 
         The parent ends the horse when it can no longer renew the lease, so this does not wait for ever.
+        `is_repeat` says that some of it may be committed already.
         """
-        is_repeat = False
         for pause_s in _pauses():
             try:
                 ended = transitions.prepare([outcome.ended for outcome in work.outcomes])
-                with transaction.atomic():
+                is_look = not (work.outcomes or work.wanted or work.lines or is_repeat)  # and takes no lock
+                with nullcontext() if is_look else transaction.atomic():
                     done = self._write(work, ended, is_repeat=is_repeat)
                 if done.opened:
                     failpoints.hit("claim.after_commit")
@@ -85,15 +89,20 @@ class Recorder:
                     done.moved += self._already_recorded(work, done)
                 say(work.outcomes, done.moved[len(done.entries) :])
                 return done
-            except (OperationalError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError) as error:
+                if not is_outage(error):
+                    if work.outcomes:
+                        return self._one_by_one(work, is_repeat=is_repeat)
+                    if not work.wanted and not work.lines:
+                        raise
+                    log.error("jobs cannot be claimed, or log lines not stored: %s", type(error).__name__)
+                    work = replace(work, wanted=(), lines=())
+                    continue
                 log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
                 connection.close()
                 is_repeat = True
                 work = replace(work, wanted=())  # ids that are not claimed stay queued, and are found
                 time.sleep(pause_s)
-            except DatabaseError:
-                log.warning("a group of %d could not be stored as a whole; one by one", len(work.outcomes))
-                return self._one_by_one(work)
         raise AssertionError("unreachable")
 
     def _write(self, work: Work, ended: transitions.Prepared, *, is_repeat: bool = False) -> Done:
@@ -102,39 +111,52 @@ class Recorder:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
             done.entries = ended.successes.entries if ended.successes else ()
             failpoints.hit("finish.before_commit")
-        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes if o.lines)])
+        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes if o.lines)], is_repeat=is_repeat)
         if is_repeat:
             done.moved += self._release_strangers(work)
         if work.wanted:
             done.opened = transitions.open_attempts(work.wanted, lease_id=self._lease_id, worker=self._worker)
             done.is_revoked = not done.opened and leases.is_revoked(self._lease_id)
         if work.is_tick:
-            done.cancelled, done.paused = self._look()
+            done.cancelled, done.paused = self._look(is_running=bool(work.running))
         stats.add(_ended(work.outcomes, done), self._worker)  # last, since other horses want the same rows
         return done
 
-    def _one_by_one(self, work: Work) -> Done:
-        """A statement failed: find the row that cannot be stored, and fail that job alone."""
-        total = self.commit(replace(work, outcomes=(), lines=()))
+    def _one_by_one(self, work: Work, *, is_repeat: bool) -> Done:
+        """A statement failed: find the row that cannot be stored, and fail that job alone. Claims come last: until this
+        returns nobody knows of them, and an outage would release them as strangers."""
+        log.warning("a group of %d could not be stored as a whole; one by one", len(work.outcomes))
+        moved: list[Row] = []
         for outcome in work.outcomes:
-            single = replace(work, outcomes=(outcome,), wanted=(), lines=(), is_tick=False)
-            try:
-                ended = transitions.prepare([outcome.ended])
-                with transaction.atomic():
-                    done = self._write(single, ended)
-                say(single.outcomes, done.moved[len(done.entries) :])
-                total.moved += done.moved
-            except (OperationalError, InterfaceError):
-                total.moved += self.commit(single).moved
-            except DatabaseError as error:
-                log.warning("job %s: its outcome cannot be stored: %s", outcome.row.id, type(error).__name__)
-                unstorable = outcome.ended._replace(
-                    end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
-                    error_message="the database could not store the outcome", error_text=None,
-                )  # fmt: skip
-                other = Outcome.of(unstorable, outcome.row, outcome.run_s)
-                total.moved += self.commit(replace(single, outcomes=(other,))).moved
+            alone = replace(work, outcomes=(outcome,), wanted=(), lines=(), is_tick=False)
+            moved += self._alone(alone, is_repeat=is_repeat)
+        total = self.commit(replace(work, outcomes=()), is_repeat=is_repeat)
+        total.moved += moved
         return total
+
+    def _alone(self, work: Work, *, is_repeat: bool) -> list[Row]:
+        """The rows moved by the one outcome of `work`; if it cannot be stored, by the failure of its job. Where that
+        cannot be stored either it is not the outcome's fault, and both are tried again."""
+        (outcome,) = work.outcomes
+        unstorable = outcome.ended._replace(
+            end=End.PERMANENT, result=None, progress=None, error_code="unstorable",
+            error_message="the database could not store the outcome", error_text=None,
+        )  # fmt: skip
+        failed = replace(work, outcomes=(Outcome.of(unstorable, outcome.row, outcome.run_s),))
+        for pause_s in _pauses():
+            for tried in (work, failed):
+                try:
+                    ended = transitions.prepare([one.ended for one in tried.outcomes])
+                    with transaction.atomic():
+                        done = self._write(tried, ended, is_repeat=is_repeat)
+                    say(tried.outcomes, done.moved[len(done.entries) :])
+                    return done.moved + (self._already_recorded(tried, done) if is_repeat else [])
+                except (DatabaseError, InterfaceError) as error:
+                    if is_outage(error):
+                        return self.commit(tried, is_repeat=is_repeat).moved
+                    log.warning("job %s: its outcome cannot be stored: %s", outcome.row.id, type(error).__name__)
+            time.sleep(pause_s)
+        raise AssertionError("unreachable")
 
     def _release_strangers(self, work: Work) -> list[Row]:
         """Jobs that are running under our lease, but not here: their claim was committed and its answer lost."""
@@ -148,14 +170,16 @@ class Recorder:
         moved = {row.id for row in done.moved}
         return mirror.rows_of([o.row.id for o in work.outcomes if o.row.id not in moved])
 
-    def _look(self) -> tuple[list[uuid.UUID], list[str]]:
+    def _look(self, *, is_running: bool) -> tuple[list[uuid.UUID], list[str]]:
         """(running jobs whose cancel was requested, names of paused queues)."""
+        cancelled = []
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM jobs_job WHERE lease_id = %s AND status = 'running' AND cancel_requested_at IS NOT NULL",
-                [db_id(self._lease_id)],
-            )
-            cancelled = [py_id(row[0]) for row in cursor.fetchall()]
+            if is_running:
+                cursor.execute(
+                    "SELECT id FROM jobs_job WHERE lease_id = %s AND status = 'running' AND cancel_requested_at IS NOT NULL",
+                    [db_id(self._lease_id)],
+                )
+                cancelled = [py_id(row[0]) for row in cursor.fetchall()]
             cursor.execute("SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL")
             return cancelled, [row[0] for row in cursor.fetchall()]
 
@@ -174,17 +198,23 @@ class Recorder:
                             [name, -older_than_s],
                         )
                         found += [(py_id(row[0]), name) for row in cursor.fetchall()]
-        except (OperationalError, InterfaceError):
+        except (DatabaseError, InterfaceError):
             connection.close()
         return found
 
     # --- mirrors that Redis could not take --------------------------------------------------------
 
     def remember(self, rows: Sequence[Row]) -> None:
-        self._owed.extend(mirror_entry(row) for row in rows)
+        """Those that succeeded, which is for ever; how others stand may be wrong by the time Redis is told of it."""
+        self._owed.extend(mirror_entry(row) for row in rows if row.status == Status.SUCCEEDED)
 
     def owed_mirrors(self, most: int = 500) -> list[Entry]:
-        return [self._owed.popleft() for _ in range(min(most, len(self._owed)))]
+        """Those that are owed for longest; `forget` so many once Redis has them."""
+        return list(islice(self._owed, most))
+
+    def forget(self, count: int) -> None:
+        for _ in range(count):
+            self._owed.popleft()
 
 
 def _pauses() -> Iterator[float]:
@@ -204,11 +234,17 @@ def _ended(outcomes: Sequence[Outcome], done: Done) -> list[tuple[Row, Row, floa
     return [(o.row, row, o.run_s) for o in outcomes if (row := now.get(o.row.id))]
 
 
-def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]]) -> None:
+def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]], *, is_repeat: bool) -> None:
+    """Where it `is_repeat`, those that are not there already: no fence keeps a line from being stored twice."""
     said = [
         LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
         for row, some in lines
         for line in some
     ]
+    if said and is_repeat:
+        ids = {line.job_id for line in said}
+        names = ("job_id", "attempt", "at", "level", "message")
+        stored = set(LogLine.objects.filter(job_id__in=ids).values_list(*names))
+        said = [line for line in said if attrgetter(*names)(line) not in stored]
     if said:
         LogLine.objects.bulk_create(said)

@@ -6,6 +6,7 @@ converted. Durations carry their unit in the name. `manage.py check` reports wha
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,8 @@ def _words(value: Any) -> Any:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Conf(BaseModel):
@@ -71,6 +74,13 @@ class Conf(BaseModel):
     webhook_allow_private: bool = Field(False, description="Lets callbacks and health checks reach private and loopback addresses.")
     fail: str = Field("", description="Fail-points for tests, `name:nth:kill|stop|raise|sleep|drop`; refused unless DEBUG is on.")
     # fmt: on
+
+    @field_validator("queues")
+    @classmethod
+    def _have_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in names if not QUEUE_NAME.fullmatch(name)]:
+            raise ValueError(f"no name for a queue: {wrong[0]!r} (letters, digits and . _ -, at most 64)")
+        return names
 
     @field_validator("fail")
     @classmethod

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from jobs.canonical import of_request
-from jobs.conf import conf
+from jobs.conf import QUEUE_NAME, conf
 from jobs.errors import FieldError, MalformedRequest, TooLarge
 from jobs.registry import TYPE_NAME
 from jobs.storable import check_storable, plain_json, pointer_to, text_problem
@@ -30,7 +30,6 @@ OPTIONS = MEMBERS[3:]
 _KNOWN = frozenset(MEMBERS)
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
-QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_DELAY_S = 315_360_000  # ten years of 365 days
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import connections
+from setproctitle import setproctitle
 
 from jobs import process
 
@@ -79,7 +80,9 @@ def _wait(pipe: Connection, parent: int) -> None:
         pipe.send(None)
         with contextlib.suppress(EOFError):
             channel = reduction.recv_handle(pipe)
-            call_command(*pipe.recv(), f"--channel={channel}")
+            arguments = [*pipe.recv(), f"--channel={channel}"]
+            setproctitle(" ".join([*process.command(), *arguments]))  # `ps` shows a horse, not a second worker
+            call_command(*arguments)
     except BaseException:
         log.exception("a horse ended by an error of its own")
     finally:

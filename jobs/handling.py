@@ -138,6 +138,7 @@ class Handlers:
                     result = run(claimed, context, Slot(), self._watch)
             except BaseException as error:  # starting a process may fail; the thread must not
                 log.exception("job %s could not be run", claimed.row.id)
+                context.has_effects |= is_isolated(claimed.row)  # it may have begun; the database knows
                 result = ended(
                     claimed.row, context, End.RAISED, delay_s=UNSTARTABLE_DELAY_S,
                     error_code=type(error).__name__, error_message=str(error),

@@ -97,6 +97,10 @@ class Horse:
                 return self.exit_code
 
     @property
+    def open_queues(self) -> Sequence[str]:
+        return self.fetcher.open_queues if self.fetcher is not None else ()
+
+    @property
     def free(self) -> int:
         """Jobs that may be claimed now."""
         return self._room(0)
@@ -129,10 +133,10 @@ class Horse:
             elif message == "empty" and self.is_burst and not self.running and not self.in_hand and not outcomes:
                 self.is_draining = True
             elif message == "down":
-                self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, self.free - len(self.in_hand)))
-            elif message == "idle" and self.fetcher is not None:
-                names, room = self.fetcher.open_queues, self.free - len(self.in_hand)
-                self.in_hand.extend(self.recorder.oldest_queued(names, room, older_than_s=conf().lost_margin_s))
+                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, self.free - len(self.in_hand)))
+            elif message == "idle":
+                room, old_s = self.free - len(self.in_hand), conf().lost_margin_s
+                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, room, older_than_s=old_s))
         if released := self.handlers.overdue():
             self.window.close()
             self.claimed_count -= len(released)
@@ -203,11 +207,11 @@ class Horse:
         room = self._room(min(self.in_hand.expected, len(self.running)))
         turn.returns = self.in_hand.surplus(room)
         if self.fetcher is not None:
-            turn.pop, turn.queues = self.in_hand.missing(room), self.fetcher.open_queues
+            turn.pop, turn.queues = self.in_hand.missing(room), self.open_queues
         if turn.mirrors or turn.pushes or turn.returns or turn.pop:
             if time.monotonic() < self.broker_down_until:
                 self.recorder.remember(done.moved)
-                self.in_hand.extend(self.recorder.oldest_queued(self.queue_names, turn.pop))
+                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, turn.pop))
             else:
                 self._call(turn, done.moved)
         if self.fetcher is not None:
@@ -215,8 +219,10 @@ class Horse:
 
     def _call(self, turn: queue.Turn, moved: list[Row]) -> None:
         try:
-            turn.mirrors = [*self.recorder.owed_mirrors(), *turn.mirrors]
+            owed = self.recorder.owed_mirrors()
+            turn.mirrors = [*owed, *turn.mirrors]
             popped = queue.run(turn)
+            self.recorder.forget(len(owed))
             if popped:
                 failpoints.hit("claim.after_pop")
             self.in_hand.extend(popped)

@@ -23,6 +23,7 @@ from jobs.conf import conf
 from jobs.context import JobContext, Line
 from jobs.interrupts import Slot, Watch
 from jobs.lifecycle import End
+from jobs.process import how_it_ended
 from jobs.run import TIMEOUT, backoff_s, ended, run
 from jobs.transitions import Claimed, Ended
 
@@ -73,7 +74,7 @@ def run_isolated(claimed: Claimed, context: JobContext, stopping: threading.Even
                 return answer
             if not child.is_alive():
                 answer = _read(ours, context)
-                return answer or _died(claimed, context, f"its process ended with {_how(child.exitcode)}")
+                return answer or _died(claimed, context, f"its process ended with {how_it_ended(child.exitcode)}")
             if time.monotonic() >= deadline:
                 return _overdue(claimed, context, hard_s)
             wish = "cancel" if context.is_cancelled else "stop" if stopping.is_set() else ""
@@ -118,12 +119,6 @@ def _overdue(claimed: Claimed, context: JobContext, hard_s: float) -> Ended:
     return ended(
         claimed.row, context, End.RAISED, delay_s=backoff_s(claimed.row), error_code=TIMEOUT, error_message=message
     )
-
-
-def _how(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"signal {signal.Signals(-exit_code).name}"
-    return f"exit code {exit_code}"
 
 
 # --- in the child ---------------------------------------------------------------------------------

@@ -118,6 +118,21 @@ def state(pid: int) -> str:
     return fields[0] if fields else ""
 
 
+def how_it_ended(exit_code: int | None) -> str:
+    """Exit code or signal, in words."""
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}"
+    return f"signal {signal_name(-exit_code)}"
+
+
+def signal_name(number: int) -> str:
+    """Its number where it has no name: most of the real-time ones."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
 def is_alive(pid: int, started_at: int) -> bool:
     """Whether that very process, not another one with its pid, still runs."""
     fields = _stat(pid)

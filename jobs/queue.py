@@ -147,8 +147,9 @@ def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UU
 def as_id(text: bytes) -> uuid.UUID | None:
     """None for what somebody else put into the list."""
     try:
-        if len(text) == ID_LENGTH and text.count(b"-") == 4:
-            return py_id(text.decode().lower())
+        digits = text.decode().replace("-", "").lower()
+        if len(text) == ID_LENGTH and len(digits) == 32 and len(bytes.fromhex(digits)) == 16:  # it skips blanks
+            return py_id(digits)
         raise ValueError
     except ValueError:
         log.warning("dropped an entry of a queue that is no job id")

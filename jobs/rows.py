@@ -116,6 +116,9 @@ def _fragment(text: str | None) -> orjson.Fragment | None:
     return None if text is None else orjson.Fragment(text)
 
 
+_common = lru_cache(maxsize=256)(str)
+"""A text that was seen a moment ago, or this one; not `intern`, of which some Pythons (3.12.0 to 3.12.6) let none go again."""
+
 _lease_id = lru_cache(maxsize=64)(py_id)
 """Many rows carry one lease."""
 
@@ -132,6 +135,6 @@ def make_row(raw: Sequence[Any]) -> Row:
     lease_id = None if raw[23] is None else _lease_id(raw[23])
     return tuple.__new__(Row, (
         py_id(raw[0]), intern(raw[1]), intern(raw[2]), intern(raw[3]), raw[4], intern(raw[5]), *raw[6:13],
-        intern(raw[13]), raw[14], raw[15] and intern(raw[15]), raw[16] and intern(raw[16]), *raw[17:23],
+        _common(raw[13]), raw[14], raw[15] and _common(raw[15]), raw[16] and _common(raw[16]), *raw[17:23],
         lease_id, bool(raw[24]), raw[25],
     ))  # fmt: skip

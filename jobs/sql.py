@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import orjson
 import uuid_utils
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
 
 from jobs.models import clock
 
@@ -151,6 +151,18 @@ def _id_in_json(value: Any) -> str:
     if isinstance(value, JobId):
         return value.text
     raise TypeError(f"a {type(value).__name__} in a table")
+
+
+UNWILLING = frozenset({"25006", "25P03", "25P04"})
+"""SQLSTATEs of a PostgreSQL that answers and does not commit: it is read-only (a standby after a failover, a disk that is
+nearly full), or gave up a transaction that took too long. psycopg takes them for errors of the statement."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database does not answer, or does not commit, whatever it is asked: later it may."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    return isinstance(error, InternalError) and getattr(error.__cause__, "sqlstate", None) in UNWILLING
 
 
 def marks(count: int) -> str:

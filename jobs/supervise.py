@@ -221,8 +221,8 @@ class Supervisor:
         elif self._is_planned(present, exit_code):
             verdict = leases.released
         else:
-            verdict = leases.crashed(f"the process that ran it ended with {_how(exit_code)}", ran)
-            log.warning("worker %s: its horse ended with %s", self.options.worker, _how(exit_code))
+            verdict = leases.crashed(f"the process that ran it ended with {process.how_it_ended(exit_code)}", ran)
+            log.warning("worker %s: its horse ended with %s", self.options.worker, process.how_it_ended(exit_code))
         give_up = None
         while True:
             try:
@@ -241,7 +241,3 @@ class Supervisor:
                 if time.monotonic() > give_up:
                     return  # a housekeeper will take the lease for dead
             time.sleep(0.5)
-
-
-def _how(exit_code: int) -> str:
-    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"

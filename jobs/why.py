@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs import queue
-from jobs.conf import conf
 from jobs.documents import isotime
 from jobs.lifecycle import Status
-from jobs.models import Effect, Housekeeping, Job, Lease, QueueState, clock
+from jobs.models import Effect, Housekeeping, Job, Lease, QueueState, clock, heard_leases
 
 Answer = dict[str, str]
 
@@ -79,15 +78,14 @@ def _queued(job: Job) -> Answer:
             f"The queue {job.queue} has been paused by {paused.paused_by or 'somebody'} since {isotime(paused.paused_at)}.",
             "Resume the queue.",
         )
-    leases = [lease for lease in Lease.objects.filter(revoked_at__isnull=True) if job.queue in lease.queues]
-    heard_after = clock.now() - dt.timedelta(seconds=conf().lease_s)
-    live = [lease for lease in leases if lease.renewed_at > heard_after]
+    live = [lease for lease in heard_leases(clock.now()) if job.queue in lease.queues]
     if not live:
-        return _no_worker(job, leases)
+        return _no_worker(job)
     return _broker_in_the_way() or _busy_or_behind(job, live)
 
 
-def _no_worker(job: Job, silent: Sequence[Lease]) -> Answer:
+def _no_worker(job: Job) -> Answer:
+    silent = [lease for lease in Lease.objects.filter(revoked_at__isnull=True) if job.queue in lease.queues]
     said = f"No worker serves the queue {job.queue}"
     if silent:
         latest = max(silent, key=lambda lease: lease.renewed_at)
@@ -101,8 +99,8 @@ def _broker_in_the_way() -> Answer | None:
     except queue.OUTAGE:
         return _answer(
             "broker-unreachable",
-            "Redis does not answer, so workers do not hear of the job; it is safe in the database.",
-            "Bring Redis back (`manage.py doctor` says more); the job is then delivered by itself.",
+            "Redis does not answer, so workers look for jobs in the database, which takes longer; nothing is lost.",
+            "Wait, and bring Redis back (`manage.py doctor` says more).",
         )
     if is_suspended:
         return _answer("suspended", "All workers have been suspended through RQ.", "Run `rq resume`.")

@@ -103,6 +103,27 @@ def start(data_dir: Path) -> bool:
         return False
 
 
+def adopt(data_dir: Path, *, is_new: bool) -> bool:
+    """Whether the broker, which this process has started just now or found running, is this process's to stop: so is one
+    whose starter was killed before it could stop it."""
+    note = folder(data_dir) / "owner"
+    with locked(data_dir):
+        running = pid(data_dir)
+        if not is_new and not _is_orphan(note, running):
+            return False
+        note.touch(mode=0o600)
+        note.write_text(f"{running} {os.getpid()} {process.started(os.getpid())}")
+        return True
+
+
+def _is_orphan(note: Path, running: int | None) -> bool:
+    try:
+        owned, owner, started_at = map(int, note.read_text().split())
+    except (OSError, ValueError):
+        return False
+    return owned == running and not process.is_alive(owner, started_at)
+
+
 def stop(data_dir: Path) -> bool:
     """Stop it warm, its files written. True when it ran."""
     with locked(data_dir):

@@ -21,13 +21,14 @@ WELCOME = {
 }
 
 
-def admin_password() -> Path:
-    """The file with the password of the user `admin`. A user who exists keeps the password they have."""
-    path = private_file(settings.DATA_DIR / "admin-password", secrets.token_urlsafe(12) + "\n")
+def admin_password() -> Path | None:
+    """The file with the password of the user `admin`; None where that user came from elsewhere, and keeps the one they have."""
+    path: Path = settings.DATA_DIR / "admin-password"
     users = get_user_model().objects
     if not users.filter(username=ADMIN).exists():
+        private_file(path, secrets.token_urlsafe(12) + "\n")
         users.create_superuser(ADMIN, "admin@localhost", path.read_text().strip())
-    return path
+    return path if path.exists() else None
 
 
 def api_key() -> Path:
@@ -43,8 +44,9 @@ def api_key() -> Path:
 def introduction(url: str) -> list[str]:
     """How to log in, how to call, and a command to paste for the first job; makes what is missing for it."""
     password, key = admin_password(), api_key()
+    said = f"password {password.read_text().strip()}  ({password})" if password else "with the password it has already"
     return [
-        f"admin   {url}/admin/  user {ADMIN}, password {password.read_text().strip()}  ({password})",
+        f"admin   {url}/admin/  user {ADMIN}, {said}",
         f"API key {key.read_text().strip()}  ({key})",
         "a first job:",
         f"curl -i {url}/api/jobs \\",

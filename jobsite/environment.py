@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -45,6 +45,12 @@ class Environment(BaseSettings):
     serve_head_max_bytes: int = Field(32_768, ge=1024, le=1_048_576)
 
     stated_data_dir: Path = Field(default=Path("var"), validation_alias=AliasChoices("JOBS_DATA_DIR", "jobs_data_dir"))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _or_default(cls, value: Any, info: ValidationInfo) -> Any:
+        """A variable that is empty is one that is not set: `DEBUG= manage.py …` turns off what the file turns on."""
+        return cls.model_fields[info.field_name or ""].default if value == "" else value
 
     @cached_property
     def data_dir(self) -> Path:

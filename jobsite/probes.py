@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from jobs import queue
 from jobs.conf import conf
-from jobs.models import ClockStep, Effect, Lease, QueueState, clock
+from jobs.models import ClockStep, Effect, QueueState, clock, count_workers, heard_leases
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -66,7 +66,7 @@ DATABASE_FIX = "look at DATABASE_URL and at the database server"
 def broker_fix() -> str:
     if settings.IS_BROKER_EMBEDDED:
         return "start it with: manage.py broker start (or scripts/up)"
-    return "look at REDIS_URL and at the Redis server; jobs are accepted meanwhile, and run once it is back"
+    return "look at REDIS_URL and at the Redis server; jobs are accepted and run meanwhile, but found later"
 
 
 def probe_settings() -> Iterator[Finding]:
@@ -121,8 +121,7 @@ def probe_broker() -> Iterator[Finding]:
 
 def probe_workers() -> Iterator[Finding]:
     """Leases that were renewed lately; queues that nobody serves; queues that are paused."""
-    recent = clock.now() - dt.timedelta(seconds=conf().lease_s)
-    live = list(Lease.objects.filter(revoked_at=None, renewed_at__gte=recent))
+    live = list(heard_leases(clock.now()))
     served = {name for lease in live for name in lease.queues}
     if not live:
         yield Finding("workers", "failure", "no worker runs", "start one with: manage.py rqworker (or scripts/up)")
@@ -131,7 +130,9 @@ def probe_workers() -> Iterator[Finding]:
         yield Finding("workers", "failure", f"no worker serves the queue {', '.join(idle)}", fix)
     else:
         threads = sum(lease.concurrency for lease in live)
-        yield Finding("workers", "ok", f"workers: {len(live)}, with {threads} handler threads, for every queue")
+        yield Finding(
+            "workers", "ok", f"workers: {count_workers(live)}, with {threads} handler threads, for every queue"
+        )
     for state in QueueState.objects.exclude(paused_at=None):
         sentence = f"the queue {state.name} is paused by {state.paused_by} since {state.paused_at:%Y-%m-%d %H:%M} UTC"
         yield Finding("workers", "warning", sentence, "resume it in the admin or by POST /api/queues/…/resume")

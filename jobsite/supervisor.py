@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from io import TextIOBase
 from typing import IO
 
+from jobs.process import signal_name
 from jobsite import tether
 
 BACKOFF_S = (0.5, 1, 2, 4, 8, 15)
@@ -169,7 +169,7 @@ class Supervisor:
 
 
 def _outcome(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
 
 
 class Printer:

@@ -24,7 +24,7 @@ from jobs.admin.filters import RevokedFilter
 from jobs.conf import conf
 from jobs.errors import UnknownQueue
 from jobs.lifecycle import Status
-from jobs.models import Job, Lease, QueueState
+from jobs.models import Job, Lease, QueueState, count_workers, heard_leases
 
 COUNT_MOST = 10_000
 """Counts stop here: a number on a page is not worth a scan of a backlog."""
@@ -41,12 +41,6 @@ def count_up_to(rows: QuerySet[Any], most: int = COUNT_MOST) -> tuple[int, bool]
     """How many rows there are, and whether there are more than were counted."""
     found = rows.order_by()[: most + 1].values("pk").count()
     return min(found, most), found > most
-
-
-def live_leases() -> QuerySet[Lease]:
-    """Leases that were renewed lately. One that is silent longer may be revoked at any moment."""
-    heard_after = timezone.now() - dt.timedelta(seconds=conf().lease_s)
-    return Lease.objects.filter(revoked_at__isnull=True, renewed_at__gt=heard_after)
 
 
 @dataclass(frozen=True)
@@ -80,12 +74,12 @@ def queues() -> list[Queue]:
     """All queues, in order of urgency; two short queries each, besides three for all."""
     states = {state.name: state for state in QueueState.objects.all()}
     running = list(Job.objects.filter(status=Status.RUNNING).values_list("queue", flat=True)[:COUNT_MOST])
-    served = list(live_leases().values_list("queues", flat=True))
+    leases = list(heard_leases(timezone.now()).only("worker", "queues"))
     found: list[Queue] = []
     for name in conf().queues:
         waiting = Job.objects.filter(queue=name, status=Status.QUEUED)
         oldest = waiting.order_by("queued_at").values_list("queued_at", flat=True).first()
-        workers = sum(name in names for names in served)
+        workers = count_workers(leases, name)
         found.append(Queue(name, states.get(name), *count_up_to(waiting), oldest, running.count(name), workers))
     return found
 
@@ -97,7 +91,7 @@ class QueueAdmin(PagedAdmin[QueueState]):
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view
         return [
-            path("<slug:name>/<slug:verb>/", page(self.brake_view), name="jobs_queuestate_brake"),
+            path("<str:name>/<slug:verb>/", page(self.brake_view), name="jobs_queuestate_brake"),
             *super().get_urls(),
         ]
 

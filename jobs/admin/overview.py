@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from jobs.admin import show
 from jobs.admin.base import ReadOnlyAdmin
-from jobs.admin.fleet import count_up_to, live_leases, queues
+from jobs.admin.fleet import count_up_to, queues
 from jobs.lifecycle import MEANING, Event, Status
-from jobs.models import Effect, Job, MinuteStat
+from jobs.models import Effect, Job, MinuteStat, count_workers, heard_leases
 from jobs.models.stat import BUCKETS_MS
 
 MINUTES = 60
@@ -146,7 +146,7 @@ class OverviewAdmin(ReadOnlyAdmin[MinuteStat]):
             statuses=status_counts(),
             queues=queues(),
             in_doubt=count_up_to(Effect.objects.filter(status=Effect.Status.IN_DOUBT))[0],
-            workers=live_leases().count(),
+            workers=count_workers(heard_leases(now).only("worker")),
             bars=bars,
             top=show.number(top),
             chart_height=CHART_HEIGHT,

@@ -14,9 +14,8 @@ from jobs.api import components, depths
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.openapi import Answer, in_path, operation, query
-from jobs.conf import conf
+from jobs.conf import QUEUE_NAME, conf
 from jobs.documents import isotime
-from jobs.envelope import QUEUE_NAME
 from jobs.errors import FieldError, JobNotFound, MalformedRequest, UnknownType
 from jobs.models import MinuteStat
 from jobs.models.stat import BUCKETS_MS

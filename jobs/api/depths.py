@@ -9,7 +9,7 @@ from django.db.models import Count, Min
 from jobs.conf import conf
 from jobs.documents import isotime
 from jobs.lifecycle import Status
-from jobs.models import Job, Lease, QueueState, clock
+from jobs.models import Job, QueueState, clock, count_workers, heard_leases
 
 COUNTED = (Status.QUEUED, Status.RUNNING, Status.SCHEDULED)
 
@@ -25,7 +25,7 @@ def queues() -> list[dict[str, Any]]:
         .order_by()
     }
     paused = {state.name: state for state in QueueState.objects.filter(paused_at__isnull=False)}
-    served = [lease.queues for lease in Lease.objects.filter(revoked_at__isnull=True).only("queues")]
+    leases = list(heard_leases(now).only("worker", "queues"))
     found = []
     for name in conf().queues:
         waiting = counts.get((name, Status.QUEUED))
@@ -38,7 +38,7 @@ def queues() -> list[dict[str, Any]]:
                 "pausedAt": isotime(state.paused_at) if state else None,
                 **{str(status): counts.get((name, status), {}).get("count", 0) for status in COUNTED},
                 "oldestWaitSeconds": _seconds(now, waiting and waiting["oldest"]),
-                "workers": sum(name in names for names in served),
+                "workers": count_workers(leases, name),
             }
         )
     return found

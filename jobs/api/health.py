@@ -51,7 +51,7 @@ class Ready(OpenView):
         return Response(document)
 
 
-REDIS_AWAY = "Redis does not answer: jobs are accepted, and run when it is back."
+REDIS_AWAY = "Redis does not answer: jobs are accepted and run, but workers find them later."
 
 
 def _check_database() -> None:

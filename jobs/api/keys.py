@@ -17,11 +17,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from jobs.lifecycle import Actor
 from jobs.models import ApiKey
+from jobs.sql import is_outage
 
 SCOPES = {
     "jobs:create": "submit jobs",
@@ -181,8 +182,9 @@ def _note_use(key: ApiKey) -> None:
     try:
         with transaction.atomic():
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
-    except OperationalError:
-        pass  # a database that takes no writes still answers questions
+    except DatabaseError as error:
+        if not is_outage(error):
+            raise  # a database that takes no writes still answers questions
 
 
 def _is_valid(revoked_at: dt.datetime | None, expires_at: dt.datetime | None) -> bool:

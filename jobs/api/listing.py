@@ -16,6 +16,7 @@ from jobs.api import components, paging
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.openapi import Answer, operation, query
+from jobs.conf import QUEUE_NAME
 from jobs.documents import status_document
 from jobs.errors import FieldError, MalformedRequest
 from jobs.lifecycle import Status
@@ -136,7 +137,7 @@ def _bad(name: str, detail: str) -> MalformedRequest:
 FILTERS: dict[str, Callable[[Jobs, str, str], Jobs]] = {
     "status": _status,
     "type": _matching(TYPE_NAME.fullmatch, "type", "the name of a type"),
-    "queue": _matching(envelope.QUEUE_NAME.fullmatch, "queue", "the name of a queue"),
+    "queue": _matching(QUEUE_NAME.fullmatch, "queue", "the name of a queue"),
     "tag": _matching(_is_tag, "tags__tag", "1 to 64 characters"),
     "key": _key,
     "createdAfter": _created_after,

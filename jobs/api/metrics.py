@@ -13,7 +13,7 @@ from django.db.models import Count, Sum
 
 from jobs.api import depths
 from jobs.lifecycle import Status
-from jobs.models import Effect, Job, Lease, MinuteStat
+from jobs.models import Effect, Job, MinuteStat, clock, count_workers, heard_leases
 from jobs.models.stat import BUCKETS_MS
 
 Sample = tuple[str, dict[str, Any], Any]
@@ -36,9 +36,10 @@ def text() -> str:
     lines += _family("jobs_in_doubt", "gauge", "Jobs that wait for a person.", [("", {}, in_doubt)])
     effects = Effect.objects.filter(status=Effect.Status.IN_DOUBT).aggregate(n=Count("pk"))["n"]
     lines += _family("jobs_effects_in_doubt", "gauge", "Effects whose truth is not known.", [("", {}, effects)])
-    workers = Lease.objects.filter(revoked_at__isnull=True).aggregate(n=Count("pk"), threads=Sum("concurrency"))
-    lines += _family("jobs_workers", "gauge", "Working processes with a lease.", [("", {}, workers["n"])])
-    lines += _family("jobs_worker_threads", "gauge", "Handler threads.", [("", {}, workers["threads"] or 0)])
+    leases = list(heard_leases(clock.now()).only("worker", "concurrency"))
+    threads = sum(lease.concurrency for lease in leases)
+    lines += _family("jobs_workers", "gauge", "Workers that were heard of lately.", [("", {}, count_workers(leases))])
+    lines += _family("jobs_worker_threads", "gauge", "Handler threads of these workers.", [("", {}, threads)])
     return "\n".join([*lines, *_attempts(), ""])
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from jobs.api.replies import Reply
 from jobs.errors import DatabaseUnavailable, JobsError, TooLarge
+from jobs.sql import is_outage
 
 log = logging.getLogger("jobs.api")
 
@@ -110,7 +110,7 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response:
 def reply(exc: Exception, number: str) -> Reply:
     """The answer that an exception of a view becomes."""
     headers: dict[str, str] = {}
-    if isinstance(exc, OperationalError | InterfaceError):
+    if is_outage(exc):
         log.warning("the database did not answer a request: %s", str(exc).strip().partition("\n")[0])
         exc = DatabaseUnavailable("The database does not answer at the moment. Try again.")
     elif isinstance(exc, RequestDataTooBig):

@@ -18,6 +18,8 @@ class JsonRenderer(BaseRenderer):
     media_type = "application/json"
     format = "json"
     charset = None  # JSON is UTF-8
+    also: frozenset[str] = frozenset()
+    """What else a caller may accept for it: a problem is JSON whatever a view answers."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
@@ -39,7 +41,7 @@ class JsonOnly(BaseContentNegotiation):
     ) -> tuple[Any, str]:
         renderer = next(iter(renderers))
         accept = request.META.get("HTTP_ACCEPT", "")
-        if accept not in ANY and not is_acceptable(accept, ANY | {renderer.media_type}):
+        if accept not in ANY and not is_acceptable(accept, ANY | renderer.also):
             raise NotAcceptable(f"Only {renderer.media_type} is available.")
         return renderer, renderer.media_type
 
@@ -64,6 +66,7 @@ class TextRenderer(BaseRenderer):
     media_type = "text/plain; version=0.0.4"
     format = "txt"
     charset = "utf-8"
+    also = frozenset({"text/plain", "text/*"})
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None

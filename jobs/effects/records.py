@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from jobs import failpoints
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
 from jobs.models.clock import NOW
-from jobs.sql import db_id, is_postgresql
+from jobs.sql import db_id, is_outage, is_postgresql
 
 log = logging.getLogger("jobs.effects")
 
@@ -44,8 +44,8 @@ def patiently(commit: Callable[[], T]) -> T:
     while True:
         try:
             return commit()
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or time.monotonic() > give_up:
+        except (DatabaseError, InterfaceError) as error:
+            if not is_outage(error) or connection.in_atomic_block or time.monotonic() > give_up:
                 raise
             connection.close()
             time.sleep(PAUSE_S)

@@ -42,7 +42,7 @@ class WelcomeEmail(BaseModel):
     payload=WelcomeEmail,
     backoff=Backoff(base_s=2, cap_s=600),
     max_attempts=5,
-    timeout_s=60,
+    timeout_s=30,
 )
 def welcome_email(job: JobContext, payload: WelcomeEmail) -> dict[str, bool]:
     """Welcome somebody by mail. Never sent twice: where it is in doubt whether it was sent, it was."""

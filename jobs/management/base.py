@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import math
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -60,6 +61,18 @@ def operator_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "command"
+
+
+def write_pid(path: str | None) -> Path | None:
+    """The file with this process' id; None where none is wanted. Raises CommandError."""
+    if not path:
+        return None
+    file = Path(path).expanduser()
+    try:
+        file.write_text(str(os.getpid()))
+    except OSError as error:
+        raise CommandError(f"The pid file {file} cannot be written: {error.strerror}", returncode=INVALID) from None
+    return file
 
 
 def job_id(text: str) -> uuid.UUID:

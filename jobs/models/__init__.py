@@ -7,7 +7,7 @@ from jobs.models.access import ApiKey
 from jobs.models.clock import DbNow
 from jobs.models.effect import Effect
 from jobs.models.event import Event, LogLine
-from jobs.models.fleet import Housekeeping, Lease, QueueState
+from jobs.models.fleet import Housekeeping, Lease, QueueState, count_workers, heard_leases
 from jobs.models.job import IdempotencyKey, Job, JobTag
 from jobs.models.schedule import ClockStep, DroppedSlots, Schedule
 from jobs.models.stat import MinuteStat
@@ -28,4 +28,6 @@ __all__ = [
     "MinuteStat",
     "QueueState",
     "Schedule",
+    "count_workers",
+    "heard_leases",
 ]

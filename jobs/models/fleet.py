@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
+
 from django.db import models
 from django.db.models.functions import Now
+
+from jobs.conf import conf
 
 
 class Lease(models.Model):
@@ -42,6 +47,16 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker} ({self.id})"
+
+
+def heard_leases(now: dt.datetime) -> models.QuerySet[Lease]:
+    """Leases that were renewed lately. One that is silent longer may be revoked at any moment, if anybody is there to do it."""
+    return Lease.objects.filter(revoked_at__isnull=True, renewed_at__gt=now - dt.timedelta(seconds=conf().lease_s))
+
+
+def count_workers(leases: Iterable[Lease], queue: str | None = None) -> int:
+    """Workers, each of which may have several horses, and so leases; of those who serve a queue, if it is given."""
+    return len({lease.worker for lease in leases if queue is None or queue in lease.queues})
 
 
 class QueueState(models.Model):

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from jobs import queue
 from jobs.cron import BadCron
@@ -28,7 +28,7 @@ from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
 from jobs.schedules.due import Due, due_ids, moment, read
 from jobs.schedules.policies import Plan, plan
-from jobs.sql import for_update, py_id
+from jobs.sql import for_update, is_outage, py_id
 
 log = logging.getLogger("jobs.schedules")
 
@@ -68,9 +68,9 @@ class Ticker:
     def _tick(self, schedules: Sequence[Due], now: dt.datetime) -> list[uuid.UUID]:
         try:
             return _carry_out([p for s in schedules if (p := _plan(s, now, self._interval_s)) is not None], now)
-        except (OperationalError, InterfaceError):
-            raise  # the database, not a schedule
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                raise  # the database, not a schedule
             if middle := len(schedules) // 2:
                 return self._tick(schedules[:middle], now) + self._tick(schedules[middle:], now)
             log.exception("schedule %s could not be ticked", schedules[0].name)

@@ -6,13 +6,13 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import orjson
 from django.db import Error as DjangoDatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from jobs import canonical, failpoints, keys, mirror
 from jobs import queue as queue_module
@@ -20,7 +20,7 @@ from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, FieldError, JobsError, KeyReused
 from jobs.rows import Row
-from jobs.sql import JobId, is_postgresql, make_id
+from jobs.sql import JobId, is_outage, is_postgresql, make_id
 from jobs.submission.validate import prepare
 from jobs.transitions import NewJob, insert
 
@@ -59,19 +59,23 @@ Outcome = Submitted | JobsError
 def commit(requests: Sequence[JobRequest]) -> list[Outcome]:
     """`store` in a transaction of its own. A connection that went stale is replaced, once."""
     is_at_once = _is_one_statement(requests)
+    refused: dict[int, Outcome] = {}
+    jobs = _validated(requests, refused)  # once: a second try knows its own job by the id
     for is_last in (False, True):
         stored = False
         try:
             with nullcontext() if is_at_once else transaction.atomic():
                 if is_at_once:
                     failpoints.hit("submit.before_commit")
-                outcomes = store(requests)
+                outcomes = _store(requests, jobs, refused)
                 if not is_at_once:
                     failpoints.hit("submit.before_commit")
                 stored = True
             failpoints.hit("submit.after_commit")
             return outcomes
-        except (OperationalError, InterfaceError) as error:
+        except DjangoDatabaseError as error:
+            if not is_outage(error):
+                raise
             connection.close()
             # After `stored` the COMMIT itself failed and may have happened: only the client's key may tell.
             if is_last or stored or not _is_stale(error):
@@ -89,14 +93,18 @@ def _is_one_statement(requests: Sequence[JobRequest]) -> bool:
 
 
 def _is_stale(error: Exception) -> bool:
-    """Whether the server went away between two requests, so that a new connection may work at once."""
-    return connection.vendor == "postgresql" and getattr(error.__cause__, "sqlstate", None) in (None, "57P01")
+    """Whether the server went away between two requests, or became a standby, so that a new connection may work at once."""
+    return is_postgresql() and getattr(error.__cause__, "sqlstate", None) in (None, "57P01", "25006")
 
 
 def store(requests: Sequence[JobRequest]) -> list[Outcome]:
     """Steps 2 to 5 for all requests, inside a transaction."""
-    outcomes: dict[int, Outcome] = {}
-    jobs = _validated(requests, outcomes)
+    refused: dict[int, Outcome] = {}
+    return _store(requests, _validated(requests, refused), refused)
+
+
+def _store(requests: Sequence[JobRequest], jobs: dict[int, NewJob], refused: dict[int, Outcome]) -> list[Outcome]:
+    outcomes = dict(refused)
     _answer_refused(requests, outcomes)
     waiting = list(jobs)
     while waiting:
@@ -108,6 +116,10 @@ def store(requests: Sequence[JobRequest]) -> list[Outcome]:
                 outcomes[i] = Submitted(row.id, True, row)
         lost = [i for i in waiting if i not in outcomes]
         _answer_known(requests, lost, outcomes)
+        for i in lost:
+            found = outcomes.get(i)
+            if isinstance(found, Submitted) and found.id == jobs[i].id:  # of a first try, whose answer was lost
+                outcomes[i] = replace(found, is_new=True)
         waiting = [i for i in lost if i not in outcomes]  # a rival's key that was gone again
     return [outcomes[i] for i in range(len(requests))]
 
@@ -184,6 +196,6 @@ def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> N
     if replays:
         try:
             keys.note_replays(replays)
-        except (DjangoDatabaseError, InterfaceError):  # a counter: the answer is right without it
+        except DjangoDatabaseError:  # a counter: the answer is right without it
             log.warning("%d replays were answered, but not counted", len(replays))
             connection.close_if_unusable_or_obsolete()

@@ -111,3 +111,19 @@ def test_metrics_are_prometheus_text_that_agrees_with_the_statistics(django_api:
     assert 'jobs_run_seconds_bucket{queue="default",type="echo",le="0.1"} 6' in lines
     assert 'jobs_run_seconds_count{queue="default",type="echo"} 6' in lines
     assert "jobs_in_doubt 1" in lines
+
+
+def test_workers_are_those_who_were_heard_of_lately_however_many_horses_they_have(django_api: Api) -> None:
+    for name in ("one", "two", "two"):
+        make_lease(name, concurrency=5)
+    make_lease("revoked", revoked_at=timezone.now())
+    make_lease("silent", renewed_at=timezone.now() - dt.timedelta(seconds=conf().lease_s + 1))
+    lines = django_api.get("/metrics").body.decode().splitlines()
+    assert {"jobs_workers 2", "jobs_worker_threads 15"} <= set(lines)
+    assert {item["workers"] for item in django_api.get("/api/queues").json()["items"]} == {2}
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "text/plain; version=0.0.4", "text/html, text/*;q=0.1", "*/*"])
+def test_metrics_are_for_who_takes_text(django_api: Api, accept: str) -> None:
+    assert django_api.get("/metrics", Accept=accept).headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert django_api.get("/metrics", Accept="text/html").status == 406

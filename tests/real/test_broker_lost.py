@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from jobs import envelope, mirror, queue, submission
+from jobs import envelope, mirror, operate, queue, submission
 from jobs.models import Event, Job
 from jobs.reconcile import Housekeeper
 from tests.real.watching import all_reached, echo, reached, starts
@@ -105,6 +105,15 @@ def test_jobs_are_accepted_and_run_while_redis_is_away(world: World) -> None:
     assert_mirror_agrees(ids)
 
 
+def test_a_paused_queue_is_in_nobodys_way_while_redis_is_away(world: World) -> None:
+    operate.pause_queue("high", "alice")
+    resting = [echo(queue="high") for _ in range(30)]  # more than there are threads
+    world.kill_broker()
+    world.worker()
+    reached(echo(), "succeeded", timeout_s=40)
+    assert Job.objects.filter(pk__in=resting, status="queued").count() == 30
+
+
 def test_a_worker_survives_an_outage_in_the_middle_of_its_jobs(world: World) -> None:
     world.worker()
     running = [echo(sleepSeconds=2) for _ in range(5)]
@@ -138,7 +147,10 @@ def test_an_id_that_is_pushed_50_times_runs_once(world: World) -> None:
 
 
 def test_what_is_no_id_of_ours_is_dropped(world: World) -> None:
-    queue.broker().rpush(LIST, b"\xff\xfe", b"rubbish", b"", str(uuid.uuid4()), "../../etc/passwd", "x" * 10_000)
+    nearly = "0x345678-1234-1234-1234-123456789abc"
+    queue.broker().rpush(
+        LIST, b"\xff\xfe", b"rubbish", b"", nearly, str(uuid.uuid4()), "../../etc/passwd", "x" * 10_000
+    )
     job_id = echo()
     worker = world.worker()
     reached(job_id, "succeeded")

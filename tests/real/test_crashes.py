@@ -76,6 +76,22 @@ def test_a_poison_job_is_failed_and_takes_no_innocent_with_it_twice(world: World
         assert crashes <= 1
 
 
+def test_an_isolated_job_that_dies_of_a_signal_without_a_name_leaves_its_effect_in_doubt(world: World) -> None:
+    world.worker()
+    job_id = submit("test-isolated", signalInEffect=signal.SIGRTMIN + 1)
+    assert reached(job_id, "in_doubt").crashes == 1
+    assert Effect.objects.get().status == "in_doubt"
+
+
+def test_a_horse_that_dies_of_a_signal_without_a_name_is_followed(world: World) -> None:
+    world.worker()
+    job_id = echo(sleepSeconds=1)
+    reached(job_id, "running")
+    os.kill(horse_pid(), signal.SIGRTMIN + 1)
+    reached(job_id, "succeeded")
+    assert story(job_id) == ["submit", "start", "expire", "start", "succeed"]
+
+
 def test_an_isolated_job_that_dies_is_charged_alone_and_the_horse_lives(world: World) -> None:
     world.worker()
     horse = horse_pid()

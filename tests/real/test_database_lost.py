@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connection, connections
@@ -52,6 +52,44 @@ def test_cut_connections_cost_no_job_a_crash_and_no_effect_its_record(
     assert {budgets(job_id)[2] for job_id in (*plain, *with_effect)} == {0}
     assert {tuple(story(job_id)) for job_id in plain} == {("submit", "start", "succeed")}
     assert len(world.ledger()) == 15
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[bool], None]]:
+    """Makes the server what a failover leaves of it: it answers everybody, and commits for nobody."""
+
+    def set_to(is_on: bool) -> None:
+        with connection.cursor() as cursor:
+            name = connection.ops.quote_name(connection.settings_dict["NAME"])
+            cursor.execute("SET default_transaction_read_only = off")
+            cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {'on' if is_on else 'off'}")
+        cut_every_other_connection()
+
+    yield set_to
+    set_to(False)
+
+
+@on_postgres
+def test_a_server_that_became_read_only_costs_no_job_anything(world: World, read_only: Callable[[bool], None]) -> None:
+    world.serve()
+    worker = world.worker()
+    lease = live_lease()
+    ids = [echo(sleepSeconds=1, effect="charge") for _ in range(5)]
+    all_reached(ids, "running")
+    read_only(True)
+    refused = world.call("POST", "/api/jobs", {"type": "echo", "idempotencyKey": "k"})
+    assert (refused.status, refused.json()["code"]) == (503, "database-unavailable")
+    assert "retry-after" in refused.headers
+    assert world.call("GET", f"/api/jobs/{ids[0]}").status == 200
+    worker.says("the database did not commit", timeout_s=20)  # an outcome had to wait
+    read_only(False)
+    assert world.call("POST", "/api/jobs", {"type": "echo", "idempotencyKey": "k"}).status == 202
+    all_reached(ids, "succeeded", timeout_s=40)
+    assert live_lease().pk == lease.pk
+    for job_id in ids:
+        assert story(job_id) == ["submit", "start", "succeed"]
+    assert len(world.ledger()) == 5
+    reached(echo(), "succeeded")
 
 
 @on_postgres

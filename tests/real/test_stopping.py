@@ -115,6 +115,10 @@ def test_every_flag_of_django_rqs_command_is_taken(world: World, tmp_path: Path)
         (["nowhere"], "no such queue: nowhere"),
         (["--concurrency", "0x"], "invalid int"),
         (["--concurrency", "-1"], "1 to 1000"),
+        (["--pid", "/nowhere/pid"], "/nowhere/pid cannot be written"),
+        (["--worker-class", "rq.worker.Nobody"], "Nobody"),
+        (["--job-class", "nowhere.Job"], "nowhere"),
+        (["--serializer", "nowhere.Serializer"], "nowhere"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_sentence(world: World, arguments: list[str], words: str) -> None:

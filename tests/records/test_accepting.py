@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 import jobs
@@ -274,6 +274,27 @@ def test_an_offer_inside_a_transaction_joins_it_and_is_done_at_once() -> None:
         assert future.done()
         assert listed() == []
     assert len(listed()) == 1
+
+
+@pytest.mark.skipif(sandbox.chosen_database() != "postgres", reason="SQLite has no server that goes away")
+def test_a_job_whose_answer_was_lost_is_new_to_the_second_try() -> None:
+    lost: list[str] = []
+
+    def lose(execute: Any, sql: str, *arguments: Any) -> Any:
+        found = execute(sql, *arguments)
+        if "INSERT INTO jobs_job" in sql and not lost:
+            lost.append(sql)
+            raise OperationalError("the connection is lost")
+        return found
+
+    with connection.execute_wrapper(lose):
+        (found,) = accept.commit([request(idempotencyKey="k")])
+    assert lost
+    assert isinstance(found, Submitted)
+    assert (found.is_new, Job.objects.get().pk) == (True, found.id)
+    (again,) = accept.commit([request(idempotencyKey="k")])
+    assert isinstance(again, Submitted)
+    assert (again.is_new, again.id) == (False, found.id)
 
 
 # --- without Redis ---------------------------------------------------------------------------------------

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import OperationalError, ProgrammingError, connection
 
 import jobs
-from jobs import mirror, queue, transitions
+from jobs import failpoints, mirror, queue, transitions
 from jobs.commit import Done, Recorder, Work
+from jobs.context import Line
 from jobs.lifecycle import Actor, End
-from jobs.models import Event, MinuteStat
+from jobs.models import Event, Job, LogLine, MinuteStat
 from jobs.outcome import Outcome
-from jobs.rows import mirror_entry
+from jobs.rows import Row, mirror_entry
 from jobs.transitions import Claimed
 from tests.support import lives
 
@@ -91,3 +96,96 @@ def test_handlers_and_callers_are_given_uuids_of_the_very_type() -> None:
     assert {type(job_id) for job_id in found} == {uuid.UUID}
     copied = pickle.loads(pickle.dumps(claimed.row.id))  # on its way to a process of its own
     assert (copied, str(copied), copied.hex) == (new.id, str(new.id), new.id.hex)
+
+
+# --- what cannot be stored, and outages in between --------------------------------------------------------
+
+NO_JSON = "{"
+
+
+class Fault:
+    """So many statements about statistics, which end each transaction with outcomes, raise an error after some that do not."""
+
+    def __init__(self, error: Exception, *, after: int = 0, times: int = 1) -> None:
+        self.error, self.after, self.left = error, after, times
+
+    def __call__(self, execute: Any, sql: str, *arguments: Any) -> Any:
+        if "INTO jobs_minutestat" in sql and self.left:
+            if not self.after:
+                self.left -= 1
+                raise self.error
+            self.after -= 1
+        return execute(sql, *arguments)
+
+
+def statuses(ids: Sequence[uuid.UUID]) -> list[str]:
+    found = dict(Job.objects.values_list("id", "status"))
+    return [found[job_id] for job_id in ids]
+
+
+def line(message: str) -> Line:
+    return Line(dt.datetime.now(dt.UTC), "info", message)
+
+
+def outcome(row: Row, result: str | None = None, lines: Sequence[Line] = ()) -> Outcome:
+    return Outcome.of(lives.ended(row, End.RETURNED, result=result), row, 0.1, lines)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_that_is_not_the_outcomes_fault_fails_no_job() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(2)]
+    claimed = turns.claim(ids)
+    fault = Fault(ProgrammingError("a column is missing"), times=3)  # for all, for the first alone, for its failure
+    with connection.execute_wrapper(fault):
+        turns.end(claimed, [End.RETURNED] * 2)
+    assert fault.left == 0
+    assert statuses(ids) == ["succeeded"] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_stored_and_an_outage_in_one_turn_release_no_claim() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(3)]
+    bad, good = turns.claim(ids[:2])
+    work = Work([outcome(bad.row, NO_JSON), outcome(good.row)], [ids[2]], [], False, ids[:2])
+    fault = Fault(OperationalError("the server is away"), after=1, times=2)  # after the bad one's failure
+    with connection.execute_wrapper(fault):
+        done = turns.recorder.commit(work)
+    assert fault.left == 0
+    assert statuses(ids) == ["failed", "succeeded", "running"]
+    assert [Claimed.of(text).row.id for text in done.opened] == [ids[2]]
+    assert {row.id for row in done.moved} == set(ids[:2])
+    assert not Event.objects.filter(event="release").exists()
+
+
+def test_lines_of_those_who_run_are_kept_beside_what_cannot_be_stored() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(2)]
+    bad, other = turns.claim(ids)
+    turns.recorder.commit(Work([outcome(bad.row, NO_JSON)], [], [(other.row, [line("kept")])], False, ids))
+    assert statuses(ids) == ["failed", "running"]
+    assert list(LogLine.objects.values_list("job_id", "message")) == [(ids[1], "kept")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_whose_answer_was_lost_stores_lines_once_and_tells_redis_all(tmp_path: Path) -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(2)]
+    one, other = turns.claim(ids)
+    failpoints.arm((failpoints.Point("finish.after_commit", 1, "drop"),), tmp_path)
+    try:
+        over = outcome(one.row, lines=[line("of one that is over")])
+        done = turns.recorder.commit(Work([over], [], [(other.row, [line("of one that runs")])], False, ids))
+    finally:
+        failpoints.arm((), tmp_path)
+    assert statuses(ids) == ["succeeded", "running"]
+    assert sorted(LogLine.objects.values_list("message", flat=True)) == ["of one that is over", "of one that runs"]
+    expect_true(done, ids[:1])
+
+
+def test_redis_is_owed_what_stays_true_until_it_has_it() -> None:
+    turns, ids = Turns(), [lives.submit() for _ in range(3)]
+    done = turns.end(turns.claim(ids), [End.RETURNED, End.RAISED, End.RETURNED])
+    turns.recorder.remember(done.moved)
+    owed = turns.recorder.owed_mirrors()
+    assert sorted(owed) == sorted(mirror_entry(row) for row in mirror.rows_of([ids[0], ids[2]]))
+    assert turns.recorder.owed_mirrors() == owed
+    turns.recorder.forget(1)
+    assert turns.recorder.owed_mirrors() == owed[1:]

@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any
 
+import orjson
 import pytest
 
 from jobs.texts import Unstorable, to_json
@@ -66,7 +67,10 @@ def test_what_is_no_json_is_refused(document: Any) -> None:
         to_json(document, 1000)
 
 
-@pytest.mark.parametrize("document", ["a\x00b", 2**63, -(2**63) - 1, 2**64, "\ud800"], ids=ascii)
+FRAGMENT = {"of somebody else": orjson.Fragment(b'"\\ud83d"')}
+
+
+@pytest.mark.parametrize("document", ["a\x00b", 2**63, -(2**63) - 1, 2**64, "\ud800", FRAGMENT], ids=ascii)
 def test_what_a_database_refuses_is_refused(document: Any) -> None:
     with pytest.raises(Unstorable):
         to_json(document, 1000)

@@ -54,6 +54,12 @@ def test_production_names_all_that_is_missing_at_once_and_the_way_out(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_an_empty_variable_is_one_that_is_not_set(tmp_path):
+    empty = {"DEBUG": "", "SERVE_HEAD_TIMEOUT_S": "", "JOBS_DATA_DIR": ""}
+    said = read(tmp_path, "(settings.DEBUG, str(settings.DATA_DIR))", env_file="DEBUG=1\n", **PRODUCTION, **empty)
+    assert said == str((False, str(ROOT / "var")))
+
+
 def test_debug_is_off_unless_it_is_set(tmp_path):
     assert read(tmp_path, "settings.DEBUG", **PRODUCTION) == "False"
 
@@ -86,6 +92,7 @@ def test_development_needs_nothing_but_debug(tmp_path):
         ("REDIS_SENTINELS", "one:26379", "REDIS_SENTINEL_SERVICE"),
         ("JOBS_CONCURRENCY", "many", "JOBS_CONCURRENCY"),
         ("JOBS_CONCURENCY", "5", "JOBS_CONCURRENCY"),
+        ("JOBS_QUEUES", "default a/b", "a/b"),
         ("JOBS_DATA_DIR", "/proc/nowhere", "JOBS_DATA_DIR"),
     ],
 )

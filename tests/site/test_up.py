@@ -127,6 +127,27 @@ def test_a_broker_that_ran_before_runs_after(site):
     assert broker.is_running(site.data_dir)
 
 
+def test_a_broker_that_a_killed_one_left_goes_with_the_next(site):
+    process = site.up("--only", "scheduler")
+    process.says("ready: scheduler", timeout_s=40)
+    process.kill()
+    assert broker.is_running(site.data_dir)
+    process = site.up("--only", "scheduler")
+    process.says("ready: scheduler", timeout_s=40)
+    assert process.stop() == 0
+    assert not broker.is_running(site.data_dir)
+
+
+def test_a_password_that_is_not_known_is_not_shown(site):
+    first = site.up("--only", "api")
+    first.says("ready: api", timeout_s=40)
+    first.stop()
+    (site.data_dir / "admin-password").unlink()
+    second = site.up("--only", "api")
+    second.says("user admin, with the password it has already", timeout_s=40)
+    assert not (site.data_dir / "admin-password").exists()
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(["--only", "web"], "--only"), (["--workers", "0"], "--workers")])
 def test_a_wrong_option_is_one_sentence(site, arguments, words):
     process = site.up(*arguments)

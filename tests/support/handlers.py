@@ -134,11 +134,14 @@ async def asynchronous(job: JobContext, payload: dict[str, Any]) -> str:
 
 @handler("test-isolated", isolate=True, backoff=SOON)
 def isolated(job: JobContext, payload: dict[str, Any]) -> dict[str, int]:
-    """In a process of its own: tell which, crash, sleep in C."""
+    """In a process of its own: tell which, crash, be killed in an effect, sleep in C."""
     job.progress(job.attempt, None, "inside")
     job.log("attempt %d is inside", job.attempt)
     if job.crashes < payload.get("crashTimes", 0):
         os.kill(os.getpid(), signal.SIGKILL)
+    if number := payload.get("signalInEffect"):
+        with job.effect("send", on_doubt="hold"):
+            os.kill(os.getpid(), number)
     time.sleep(payload.get("seconds", 0))
     return {"pid": os.getpid(), "parent": os.getppid(), "attempt": job.attempt}
 

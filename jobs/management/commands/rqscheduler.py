@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -12,6 +10,7 @@ from django_rq import get_scheduler
 from django_rq.management.commands.rqscheduler import Command as DjangoRqCommand
 
 from jobs.checks import TAG
+from jobs.management.base import write_pid
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
@@ -29,12 +28,7 @@ class Command(DjangoRqCommand):
         if options["interval"] < 1:
             raise CommandError("--interval is at least 1 second.", returncode=2)
         logging.getLogger("jobs").setLevel(LEVELS.get(options["verbosity"], logging.DEBUG))
-        pid_file = Path(options["pid"]).expanduser() if options["pid"] else None
-        try:
-            if pid_file is not None:
-                pid_file.write_text(str(os.getpid()))
-        except OSError as error:
-            raise CommandError(f"The pid file {pid_file} cannot be written: {error.strerror}") from None
+        pid_file = write_pid(options["pid"])
         try:
             get_scheduler(name=options["queue"], interval=options["interval"]).run()
         except KeyError:

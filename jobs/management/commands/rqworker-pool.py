@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs import process
 from jobs.checks import TAG
 from jobs.conf import conf
+from jobs.management.base import write_pid
 
 RESTART_S = 1.0
 """Seconds before a worker that died is started again."""
@@ -39,15 +40,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["num_workers"] < 1:
             raise CommandError("--num-workers is at least 1", returncode=2)
-        if options["pid"]:
-            with open(os.path.expanduser(options["pid"]), "w") as file:
-                file.write(str(os.getpid()))
         horses = options["horses"] if options["horses"] is not None else conf().horses or 1
         if not 1 <= horses <= 100:
             raise CommandError("--horses is 1 to 100", returncode=2)
         command = [sys.executable, sys.argv[0], "rqworker", *options["queues"], f"--horses={horses}"]
         command += [f"--concurrency={options['concurrency']}"] if options["concurrency"] else []
         command += ["--burst"] if options["burst"] else []
+        write_pid(options["pid"])
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopping.set())

@@ -13,6 +13,7 @@ from django_rq.workers import get_worker
 
 from jobs.checks import TAG
 from jobs.conf import conf
+from jobs.management.base import write_pid
 from jobs.worker import Worker
 
 
@@ -39,29 +40,30 @@ class Command(DjangoRqCommand):
             raise CommandError("--concurrency is 1 to 1000", returncode=2)
         if options["horses"] is not None and not 1 <= options["horses"] <= 100:
             raise CommandError("--horses is 1 to 100", returncode=2)
-        if options["pid"]:
-            import os
-
-            Path(options["pid"]).expanduser().write_text(str(os.getpid()))
         names = args or conf().queues
         unknown = [name for name in names if name not in conf().queues]
         if unknown:
             raise CommandError(
                 f"no such queue: {', '.join(unknown)} (JOBS_QUEUES has {' '.join(conf().queues)})", returncode=2
             )
-        worker = get_worker(
-            *names,
-            worker_class=options["worker_class"],
-            queue_class=options["queue_class"],
-            job_class=options["job_class"],
-            name=options["name"],
-            worker_ttl=options["worker_ttl"],
-            serializer=options["serializer"],
-        )
+        try:
+            worker = get_worker(
+                *names,
+                worker_class=options["worker_class"],
+                queue_class=options["queue_class"],
+                job_class=options["job_class"],
+                name=options["name"],
+                worker_ttl=options["worker_ttl"],
+                serializer=options["serializer"],
+            )
+        except (ImportError, AttributeError, ValueError) as error:
+            options_of_classes = "--worker-class, --queue-class, --job-class or --serializer"
+            raise CommandError(f"{options_of_classes} names no class that is there: {error}", returncode=2) from None
         if isinstance(worker, Worker):
             worker.concurrency, worker.horses = options["concurrency"] or 0, options["horses"] or 0
         elif options["concurrency"] or options["horses"]:
             raise CommandError("--concurrency and --horses go with this project's own worker class only", returncode=2)
+        write_pid(options["pid"])
         is_well = worker.work(
             burst=options["burst"],
             with_scheduler=options["with_scheduler"],

@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 self.stop_broker()
 
     def start_broker(self) -> bool:
-        """True when it is ours to stop: one that ran before stays."""
+        """True when it is ours to stop: one that ran before stays, unless an `up` that was killed has left it."""
         if not settings.IS_BROKER_EMBEDDED:
             return False
         try:
@@ -72,7 +72,7 @@ class Command(BaseCommand):
         except broker.BrokerError as error:
             raise CommandError(str(error)) from None
         self.say(NAME, f"the broker {'is started' if is_new else 'runs already'}: {broker.url(settings.DATA_DIR)}")
-        return is_new
+        return broker.adopt(settings.DATA_DIR, is_new=is_new)
 
     def stop_broker(self) -> None:
         try:
