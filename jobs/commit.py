@@ -14,18 +14,16 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from operator import attrgetter
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
 from jobs.lifecycle import Actor, End, Status
-from jobs.models import LogLine
 from jobs.models.clock import after
-from jobs.outcome import Outcome, say
+from jobs.outcome import Outcome, insert_lines, say
 from jobs.rows import Entry, Row, mirror_entry
-from jobs.sql import db_id, is_outage, py_id
+from jobs.sql import db_id, is_outage, is_postgresql, py_id
 
 log = logging.getLogger("jobs.commit")
 
@@ -78,8 +76,7 @@ class Recorder:
         for pause_s in _pauses():
             try:
                 ended = transitions.prepare([outcome.ended for outcome in work.outcomes])
-                is_look = not (work.outcomes or work.wanted or work.lines or is_repeat)  # and takes no lock
-                with nullcontext() if is_look else transaction.atomic():
+                with nullcontext() if _is_at_once(work) and not is_repeat else transaction.atomic():
                     done = self._write(work, ended, is_repeat=is_repeat)
                 if done.opened:
                     failpoints.hit("claim.after_commit")
@@ -111,7 +108,7 @@ class Recorder:
             done.moved = transitions.end_attempts(ended, actor=Actor.WORKER, who=self._worker)
             done.entries = ended.successes.entries if ended.successes else ()
             failpoints.hit("finish.before_commit")
-        _insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes if o.lines)], is_repeat=is_repeat)
+        insert_lines([*work.lines, *((o.row, o.lines) for o in work.outcomes if o.lines)], is_repeat=is_repeat)
         if is_repeat:
             done.moved += self._release_strangers(work)
         if work.wanted:
@@ -217,6 +214,11 @@ class Recorder:
             self._owed.popleft()
 
 
+def _is_at_once(work: Work) -> bool:
+    """Nothing is written, or by one statement, which commits by itself (as claims on PostgreSQL do)."""
+    return not (work.outcomes or work.lines) and (is_postgresql() or not work.wanted)
+
+
 def _pauses() -> Iterator[float]:
     yield from PAUSES_S
     while True:
@@ -232,19 +234,3 @@ def _ended(outcomes: Sequence[Outcome], done: Done) -> list[tuple[Row, Row, floa
         ]
     now = {row.id: row for row in done.moved}
     return [(o.row, row, o.run_s) for o in outcomes if (row := now.get(o.row.id))]
-
-
-def _insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]], *, is_repeat: bool) -> None:
-    """Where it `is_repeat`, those that are not there already: no fence keeps a line from being stored twice."""
-    said = [
-        LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
-        for row, some in lines
-        for line in some
-    ]
-    if said and is_repeat:
-        ids = {line.job_id for line in said}
-        names = ("job_id", "attempt", "at", "level", "message")
-        stored = set(LogLine.objects.filter(job_id__in=ids).values_list(*names))
-        said = [line for line in said if attrgetter(*names)(line) not in stored]
-    if said:
-        LogLine.objects.bulk_create(said)

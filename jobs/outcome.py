@@ -1,15 +1,17 @@
-"""What came of an attempt that a thread ran, and what the log says of it."""
+"""What came of an attempt that a thread ran, what the log says of it, and the lines that its handler logged."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from jobs.context import Line
 from jobs.documents import isotime
 from jobs.lifecycle import Status
 from jobs.lines import say_each
+from jobs.models import LogLine
 from jobs.models.clock import parse
 from jobs.rows import Row
 from jobs.sql import id_text
@@ -55,3 +57,19 @@ def say(outcomes: Sequence[Outcome], others: Sequence[Row]) -> None:
             "job %s %s is %s%s, after %d of %d failures and %d of %d crashes", row.id, row.type, row.status, follows,
             row.failures, row.failures_allowed, row.crashes, row.crashes_allowed,
         )  # fmt: skip
+
+
+def insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]], *, is_repeat: bool) -> None:
+    """Where it `is_repeat`, those that are not there already: no fence keeps a line from being stored twice."""
+    said = [
+        LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
+        for row, some in lines
+        for line in some
+    ]
+    if said and is_repeat:
+        ids = {line.job_id for line in said}
+        names = ("job_id", "attempt", "at", "level", "message")
+        stored = set(LogLine.objects.filter(job_id__in=ids).values_list(*names))
+        said = [line for line in said if attrgetter(*names)(line) not in stored]
+    if said:
+        LogLine.objects.bulk_create(said)

@@ -182,20 +182,6 @@ def run(sql: str, parameters: Sequence[Any]) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
-def select_jobs(columns: str, where: str, parameters: Sequence[Any]) -> tuple[list[str], str]:
-    """(the columns of each job, a JSON array; the parameter for `in_places` of all of them).
-
-    They come as one text: the drivers take longer for each value than all of it takes, and SQLite's gives up and takes
-    back the interpreter's lock at each row."""
-    if is_postgresql():  # which locks no rows of an aggregate
-        rows = f"SELECT id, json_build_array({columns})::text AS one FROM jobs_job WHERE {where}"
-        found = f"string_agg(one, chr(10)), '{{' || string_agg(id::text, ',') || '}}' FROM ({rows}) AS every"
-    else:
-        found = f"group_concat(json_array({columns}), char(10)), json_group_array(rowid) FROM jobs_job WHERE {where}"
-    ((text, places),) = run(f"SELECT {found}", parameters)
-    return [] if text is None else text.split("\n"), places
-
-
 def change(sql: str, parameters: Sequence[Any]) -> int:
     """How many rows SQL changed that returns none."""
     with _executed(sql, parameters) as cursor:

@@ -6,14 +6,12 @@ nothing was written for it. Each transition raises the row's version and writes 
 reached a final status brings its callback with it: a new job, in the same commit, at the answer's end.
 """
 
+from jobs.transitions.claims import Claimed, claim, open_attempts
 from jobs.transitions.ended import Ended
 from jobs.transitions.endings import Prepared, end_attempts, prepare, running_of
 from jobs.transitions.insert import NewJob, insert
 from jobs.transitions.moves import (
-    Claimed,
     cancel,
-    claim,
-    open_attempts,
     promote,
     promote_due,
     request_cancel,

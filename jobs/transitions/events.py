@@ -56,11 +56,15 @@ def insert_events(
 def insert_events_of(event: Event, places: str, *, actor: Actor, who: str, source: Status, at: Any) -> None:
     """The same of jobs whose rows were moved just now, by their places: it asks them, which costs less than to say it
     again. For events that have no error and no time to come."""
+    run(inserting_events_of(event, f"jobs_job WHERE {in_places()}", actor, source), [who, at, places])
+
+
+def inserting_events_of(event: Event, rows: str, actor: Actor, source: Status, at: str = "%s") -> str:
+    """Its SQL, of `rows` that have id, status and attempt as they are now. Parameters: who, and the time."""
     _expect_legal(event, actor)
-    run(
+    return (
         "INSERT INTO jobs_event (job_id, target, attempt, who, source, event, actor, at)"
-        f" SELECT id, status, attempt, %s, '{source}', '{event}', '{actor}', %s FROM jobs_job WHERE {in_places()}",
-        [who, at, places],
+        f" SELECT id, status, attempt, %s, '{source}', '{event}', '{actor}', {at} FROM {rows}"
     )
 
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from jobs import lifecycle
-from jobs.lifecycle import Actor, Event, Status
+from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, fixed
-from jobs.rows import Row, columns, fetch, make_row
+from jobs.rows import Row, columns, fetch
 from jobs.sql import (
-    as_list,
-    as_raw,
-    as_text,
-    change,
     db_id,
     for_update,
     in_few,
-    in_ids,
-    in_places,
     is_postgresql,
     marks,
-    select_jobs,
 )
 from jobs.transitions.callbacks import insert_callbacks
-from jobs.transitions.events import insert_events, insert_events_of
+from jobs.transitions.events import insert_events
 
 
 def promote(ids: Sequence[uuid.UUID], *, actor: Actor, who: str) -> list[Row]:
@@ -46,68 +36,6 @@ def promote_due(limit: int, *, who: str) -> list[Row]:
         f" ORDER BY run_after LIMIT {int(limit)}{for_update(skip_locked=True)}"
     )
     return _update(Event.PROMOTE, f"queued_at = {NOW}", f"id {in_few(due)}", [], actor=Actor.HOUSEKEEPING, who=who)
-
-
-class Claimed(NamedTuple):
-    """A job whose attempt was just opened, and what running it takes."""
-
-    row: Row
-    payload: str
-    """JSON text, as it was sent."""
-
-    timeout_s: int
-
-    @classmethod
-    def of(cls, line: str) -> Claimed:
-        """Of one of `open_attempts`."""
-        raw = orjson.loads(line)
-        return cls(make_row(raw), raw[-2], raw[-1])
-
-
-_STARTED_AT = Row._fields.index("started_at")
-
-
-def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
-    """Open the next attempt of queued jobs under a lease that is still live."""
-    return [Claimed.of(line) for line in open_attempts(ids, lease_id=lease_id, worker=worker)]
-
-
-def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[str]:
-    """As `claim`, but what it returns is yet to become a `Claimed.of` each: that can wait until after the commit.
-
-    Jobs of paused queues are left alone. On PostgreSQL a row that somebody else has locked is skipped: two
-    horses that got the same ids must not wait for each other in opposite order. `status || ''` keeps it
-    from reading the whole backlog through an index of queued jobs, which old statistics take for empty.
-    """
-    if not ids:
-        return []
-    found, places = select_jobs(
-        f"{_opened()}, {as_text('payload')}, timeout_s",
-        f"{in_ids()} AND status || '' = 'queued'"
-        " AND queue NOT IN (SELECT name FROM jobs_queuestate WHERE paused_at IS NOT NULL)"
-        f" AND EXISTS (SELECT 1 FROM jobs_lease WHERE id = %s AND revoked_at IS NULL){for_update(skip_locked=True)}",
-        [db_id(lease_id), as_list([job_id.hex for job_id in ids]), db_id(lease_id)],
-    )
-    if not found:
-        return []
-    now = orjson.loads(found[0])[_STARTED_AT]
-    change(
-        "UPDATE jobs_job SET status = 'running', version = version + 1, attempt = attempt + 1, lease_id = %s,"
-        f" started_at = %s, progress = NULL WHERE {in_places()}",
-        [db_id(lease_id), now, places],
-    )
-    insert_events_of(Event.START, places, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
-    return found
-
-
-@cache
-def _opened() -> str:
-    """The columns of a queued row as they are once its next attempt is opened. Parameter: the lease."""
-    return columns(
-        status=f"'{Status.RUNNING}'", version="version + 1", attempt="attempt + 1", progress="NULL",
-        lease_id="%s::uuid" if is_postgresql() else "%s",
-        started_at=as_raw(f"(SELECT {NOW})" if is_postgresql() else NOW),  # once a statement
-    )  # fmt: skip
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:
