@@ -165,8 +165,9 @@ def test_api_keys_need_their_permissions(db: None) -> None:
 def test_queues_show_depth_oldest_wait_running_and_workers(staff: Client) -> None:
     make_job(queue="high", queued_at=timezone.now() - dt.timedelta(minutes=5))
     make_job("running", queue="high")
-    make_lease(queues=["high"])
-    make_lease(queues=["high"], renewed_at=timezone.now() - dt.timedelta(minutes=5))
+    make_lease("worker-2", queues=["high"])
+    make_lease("worker-2", queues=["high"])  # another horse of it
+    make_lease("silent", queues=["high"], renewed_at=timezone.now() - dt.timedelta(minutes=5))
     make_lease(queues=["high"], revoked_at=timezone.now())
     operate.pause_queue("low", "carol")
     high, default, low = staff.get("/admin/jobs/queuestate/").context["queues"]
