@@ -8,17 +8,15 @@ from __future__ import annotations
 import uuid
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from jobs import registry
-from jobs.models import IdempotencyKey, Job, JobTag
+from jobs.models import IdempotencyKey, JobTag
 
 HELP = "An id, an idempotency key or its beginning, a type or a tag. To say which: id:, key:, type:, tag:"
 
 BEGINNING_MOST = 1_000
 """Jobs that a key's beginning finds: sorting half a million of them would take seconds."""
-
-CLIENTS_MOST = 10_000
 
 LAST_CHARACTER = "\x7f"
 """Sorts after every character that a key may hold (printable ASCII)."""
@@ -38,8 +36,8 @@ def meaning(term: str) -> Q:
         return _by_id(term)
     if any(job_type.name == term for job_type in registry.all_types()):
         return Q(type=term)
-    if Job.objects.filter(key=term).exists():
-        return Q(key=term)
+    if IdempotencyKey.objects.filter(key=term).exists():
+        return Q(pk__in=IdempotencyKey.objects.filter(key=term).order_by().values("job_id"))
     if JobTag.objects.filter(tag=term).exists():
         return _by_tag(term)
     return _by_beginning(term)
@@ -67,18 +65,13 @@ def clients_of(table: str, most: int) -> list[str]:
 
 
 def idempotency_key(term: str) -> Q:
-    """The keys that a term means: those of a job by its id, else that key, else those that begin so.
-
-    The unique index begins with the client, so the clients are named.
-    """
+    """The keys that a term means: those of a job by its id, else that key, else those that begin so."""
     wanted = job_id(term)
     if wanted is not None:
         return Q(job_id=wanted)
-    clients = Q(client__in=clients_of(IdempotencyKey._meta.db_table, CLIENTS_MOST))
-    if IdempotencyKey.objects.filter(clients, key=term).exists():
-        return clients & Q(key=term)
-    found = IdempotencyKey.objects.filter(clients & key_begins_with(term)).order_by()
-    return Q(pk__in=found.values("pk")[:BEGINNING_MOST])
+    if IdempotencyKey.objects.filter(key=term).exists():
+        return Q(key=term)
+    return Q(pk__in=_beginning_with(term).values("pk")[:BEGINNING_MOST])
 
 
 def job_id(text: str) -> uuid.UUID | None:
@@ -95,8 +88,11 @@ def _by_id(text: str) -> Q:
 
 
 def _by_beginning(beginning: str) -> Q:
-    found = Job.objects.filter(key_begins_with(beginning)).order_by()
-    return Q(pk__in=found.values("pk")[:BEGINNING_MOST])
+    return Q(pk__in=_beginning_with(beginning).values("job_id")[:BEGINNING_MOST])
+
+
+def _beginning_with(beginning: str) -> QuerySet[IdempotencyKey]:
+    return IdempotencyKey.objects.filter(key_begins_with(beginning)).order_by()
 
 
 def _by_tag(tag: str) -> Q:

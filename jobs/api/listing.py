@@ -20,7 +20,7 @@ from jobs.conf import QUEUE_NAME
 from jobs.documents import status_document
 from jobs.errors import FieldError, MalformedRequest
 from jobs.lifecycle import Status
-from jobs.models import Job
+from jobs.models import IdempotencyKey, Job
 from jobs.registry import TYPE_NAME
 from jobs.storable import text_problem
 
@@ -95,10 +95,10 @@ def _matching(fits: Callable[[str], Any], column: str, expected: str) -> Callabl
 
 
 def _key(jobs: Jobs, name: str, value: str) -> Jobs:
-    """A query within the query: beside other filters, SQLite would not search for the key but try it on each job."""
+    """By the table of keys: jobs have no index of their key, which each change of their status would write to."""
     if not envelope.KEY.fullmatch(value):
         raise _bad(name, "must be 1 to 255 printable ASCII characters")
-    return jobs.filter(pk__in=Job.objects.filter(key=value).order_by().values("pk"))
+    return jobs.filter(pk__in=IdempotencyKey.objects.filter(key=value).order_by().values("job_id"))
 
 
 def _is_tag(text: str) -> bool:

@@ -133,8 +133,8 @@ def test_a_key_may_begin_with_a_word_and_a_colon(staff: Client) -> None:
 @pytest.mark.parametrize(
     ("term", "index"),
     [
-        ("order-", "job_by_key"),
-        ("key:order-1", "job_by_key"),
+        ("order-", "idempotencykey_by_key"),
+        ("key:order-1", "idempotencykey_by_key"),
         ("maintenance", "job_by_type"),
         ("blue", "jobs_jobtag_1 (tag=?)"),
     ],
