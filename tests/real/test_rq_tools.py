@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable
 
+import redis
 from rq.command import send_kill_horse_command, send_shutdown_command, send_stop_job_command
 from rq.exceptions import InvalidJobOperation
 from rq.suspension import resume, suspend
@@ -22,11 +23,16 @@ from tests.support.processes import Process
 from tests.support.world import World
 
 
+def rqs_connection() -> redis.Redis:
+    """Of its own: RQ sets the socket timeout of a pool that it is given to minutes."""
+    return queue.patient_broker(5)
+
+
 def registered(name: str) -> StockWorker:
     """The worker as RQ's own tools read it."""
 
     def look() -> StockWorker:
-        (found,) = [one for one in StockWorker.all(connection=queue.broker()) if one.name == name]
+        (found,) = [one for one in StockWorker.all(connection=rqs_connection()) if one.name == name]
         return found
 
     def patiently() -> StockWorker | None:
@@ -57,7 +63,7 @@ def test_rqs_tools_see_the_worker_and_its_end(world: World) -> None:
     )  # fmt: skip
     assert "alpha" in info.stdout, info.stderr
     worker.stop()
-    assert StockWorker.all(connection=queue.broker()) == []
+    assert StockWorker.all(connection=rqs_connection()) == []
 
 
 def test_a_worker_registers_again_after_a_wipe(world: World) -> None:
