@@ -114,6 +114,10 @@ class JobContext:
         self._stopping = stopping
         self.has_effects = row.has_effects
 
+    @property
+    def id(self) -> UUID:
+        return make_id(self._row.id.hex)
+
     # Made once, whichever of the handler's threads comes first:
 
     @property
@@ -125,10 +129,6 @@ class JobContext:
         row = self._row
         assert row.lease_id is not None
         return self._fence or self.__dict__.setdefault("_fence", Attempt(row.id, row.attempt, row.lease_id))
-
-    @property
-    def id(self) -> UUID:
-        return make_id(self._row.id.hex)
 
     @property
     def should_stop(self) -> bool:

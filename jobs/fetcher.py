@@ -25,7 +25,7 @@ BACKOFF_S = (0.1, 2.0)
 
 
 class Fetcher:
-    """Pops one id at a time while it is wished for, and puts `[(id, queue)]` into the inbox.
+    """Pops one id each time it is sent for one, and puts `[(id, queue)]` into the inbox.
 
     Puts "empty" when a burst found nothing, and "down" while Redis is away: then the horse looks into
     the database instead. "idle" says that a whole wait brought nothing: then it looks there for jobs that
@@ -35,7 +35,10 @@ class Fetcher:
     def __init__(self, inbox: queues.SimpleQueue[Any], *, is_burst: bool) -> None:
         self._inbox = inbox
         self._is_burst = is_burst
-        self._wished = threading.Event()
+        self._sent = threading.Event()
+        self.is_out = False
+        """Whether it may hold an id that the horse has not read yet, who says so: what the horse pops would overtake it."""
+
         self._names: tuple[str, ...] = ()
         self._paused: frozenset[str] = frozenset()
 
@@ -48,11 +51,11 @@ class Fetcher:
         self._names = tuple(names)
         threading.Thread(target=self._loop, name="fetcher", daemon=True).start()
 
-    def wish(self, is_wished: bool) -> None:
-        if is_wished:
-            self._wished.set()
-        else:
-            self._wished.clear()
+    def fetch(self) -> None:
+        """Bring an id, however long that takes, unless one is on its way."""
+        if not self.is_out and not self._sent.is_set():
+            self.is_out = True
+            self._sent.set()
 
     def pause(self, names: Sequence[str]) -> None:
         self._paused = frozenset(names)
@@ -61,13 +64,14 @@ class Fetcher:
         connection = queue.patient_broker(WAIT_S + 4)
         backoff_s = BACKOFF_S[0]
         while True:
-            self._wished.wait()
+            self._sent.wait()
             names = self.open_queues
             if not names:
                 self._nothing()
                 time.sleep(WAIT_S)
                 continue
             keys = [queue.LIST + name for name in names]
+            self.is_out = True
             try:
                 is_suspended = bool(connection.exists(SUSPENDED))
                 if is_suspended:
@@ -85,12 +89,13 @@ class Fetcher:
                     log.exception("fetching failed; the next try follows")
                 if backoff_s == BACKOFF_S[0]:
                     log.warning("Redis is away (%s); the database is polled meanwhile", type(error).__name__)
+                self.is_out = False
                 self._inbox.put("down")
                 time.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_S[1])
                 continue
             if popped:
-                self._wished.clear()  # the horse wishes anew after its next turn
+                self._sent.clear()
                 self._inbox.put(popped)
             elif self._is_burst or is_suspended:
                 self._nothing()

@@ -126,16 +126,15 @@ class Horse:
             block = timeout < NEVER  # what is begun at once shall end in one group
             if isinstance(message, Outcome):
                 outcomes.append(message)
-            elif isinstance(message, list):
+            elif isinstance(message, list) and self.fetcher is not None:
                 self.in_hand.feed(message)
+                self.fetcher.is_out = False
             elif isinstance(message, int):
                 self.share.take(message)
             elif message == "empty" and self.is_burst and not self.running and not self.in_hand and not outcomes:
                 self.is_draining = True
-            elif message == "down":
-                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, self.free - len(self.in_hand)))
-            elif message == "idle":
-                room, old_s = self.free - len(self.in_hand), conf().lost_margin_s
+            elif message in ("down", "idle"):
+                room, old_s = self.free - len(self.in_hand), conf().lost_margin_s if message == "idle" else 0.0
                 self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, room, older_than_s=old_s))
         if released := self.handlers.overdue():
             self.window.close()
@@ -206,16 +205,17 @@ class Horse:
         turn.mirrors = [*turn.mirrors, *self.running.mirrors()]
         room = self._room(min(self.in_hand.expected, len(self.running)))
         turn.returns = self.in_hand.surplus(room)
-        if self.fetcher is not None:
+        is_down = time.monotonic() < self.broker_down_until
+        if self.fetcher is not None and (is_down or not self.fetcher.is_out):
             turn.pop, turn.queues = self.in_hand.missing(room), self.open_queues
         if turn.mirrors or turn.pushes or turn.returns or turn.pop:
-            if time.monotonic() < self.broker_down_until:
+            if is_down:
                 self.recorder.remember(done.moved)
                 self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, turn.pop))
             else:
                 self._call(turn, done.moved)
-        if self.fetcher is not None:
-            self.fetcher.wish(self.free > len(self.in_hand))
+        if self.fetcher is not None and self.free > len(self.in_hand):
+            self.fetcher.fetch()
 
     def _call(self, turn: queue.Turn, moved: list[Row]) -> None:
         try:

@@ -20,6 +20,7 @@ from importlib.resources import files
 from typing import Any, cast
 
 import redis
+from django.conf import settings
 from django.core.signals import setting_changed
 from django_redis import get_redis_connection
 from redis.backoff import NoBackoff
@@ -51,12 +52,9 @@ OUTAGE = (redis.exceptions.RedisError, OSError)
 
 @lru_cache(maxsize=1)
 def broker() -> redis.Redis:
-    """django-redis' connection: bytes, a short time budget, no retries.
-
-    Django keeps a cache object for each thread and, on an event loop, for each task: asked there, django-redis
-    would make a client for every request. One client of its pool serves all of them.
-    """
-    return cast(redis.Redis, get_redis_connection("default"))
+    """One client for all threads and tasks, as django-redis makes them: bytes, a short time budget, no retries. Its pool is
+    its own: RQ's tools set the timeout of the one that they are given to minutes."""
+    return _connect(socket_timeout=settings.CACHES["default"].get("OPTIONS", {}).get("SOCKET_TIMEOUT"))
 
 
 def _forget(*, setting: str, **_: Any) -> None:
@@ -68,18 +66,18 @@ setting_changed.connect(_forget, dispatch_uid="jobs.queue")
 
 
 def patient_broker(timeout_s: float) -> redis.Redis:
-    """A connection of its own pool for loops that block or may wait, with its own socket timeout."""
-    pool = broker().connection_pool
-    kwargs = dict(pool.connection_kwargs)
-    kwargs.update(socket_timeout=timeout_s, socket_connect_timeout=min(timeout_s, 5), retry=Retry(NoBackoff(), 0))
+    """For loops that block or may wait: a client with its own pool and socket timeout."""
+    return _connect(socket_timeout=timeout_s, socket_connect_timeout=min(timeout_s, 5), retry=Retry(NoBackoff(), 0))
+
+
+def _connect(**instead: Any) -> redis.Redis:
+    pool = get_redis_connection("default").connection_pool
+    kwargs = {**pool.connection_kwargs, "max_connections": pool.max_connections, **instead}
     if isinstance(pool, SentinelConnectionPool):
         kwargs.update(connection_class=pool.connection_class)
         kwargs.pop("connection_pool", None)
-        return redis.Redis(
-            connection_pool=SentinelConnectionPool(  # type: ignore[no-untyped-call]
-                pool.service_name, pool.sentinel_manager, **kwargs
-            )
-        )
+        made = SentinelConnectionPool(pool.service_name, pool.sentinel_manager, **kwargs)  # type: ignore[no-untyped-call]
+        return redis.Redis(connection_pool=made)
     return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **kwargs))
 
 

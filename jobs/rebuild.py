@@ -22,6 +22,9 @@ BEAT = "jobs:beat"
 FIRST = (1, 1)
 """Epoch and beat of the first turn that a database sees."""
 
+ON_THEIR_WAY = 20
+"""So few queued jobs may well be in no list: popped a moment ago and not claimed yet, or committed and not pushed yet."""
+
 BEHIND = 5
 """Beats that Redis may be behind without having lost anything but what `repush_lost` finds by itself."""
 
@@ -59,13 +62,13 @@ def is_behind(beat: int, epoch: int) -> bool:
 
 
 def _is_half_missing() -> bool:
-    """Whether the lists hold less than half of what is queued. Single ids may be on their way to a worker or from the
-    API; if one is missing for good, `repush_lost` finds it."""
+    """Whether the lists hold less than half of what is queued. If what may be on its way is missing for good,
+    `repush_lost` finds it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM jobs_job WHERE status = 'queued'")
         (queued,) = cursor.fetchone()
     held = sum(queue.broker().llen(queue.LIST + name) for name in conf().queues)
-    return bool(queued > 2 * held)
+    return bool(queued > 2 * held + ON_THEIR_WAY)
 
 
 def copy_beat(beat: int, epoch: int) -> None:

@@ -36,7 +36,7 @@ _STARTED_AT = Row._fields.index("started_at")
 
 
 def claim(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str) -> list[Claimed]:
-    """Open the next attempt of queued jobs under a lease that is still live."""
+    """Open the next attempt of queued jobs under a lease that is still live; those that could be, in the order of `ids`."""
     return [Claimed.of(line) for line in open_attempts(ids, lease_id=lease_id, worker=worker)]
 
 
@@ -48,10 +48,11 @@ def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str)
     """
     if not ids:
         return []
-    lease, wanted = db_id(lease_id), as_list([job_id.hex for job_id in ids])
+    hexes = [job_id.hex for job_id in ids]
+    lease, wanted = db_id(lease_id), as_list(hexes)
     if is_postgresql():
         ((text,),) = run(_at_once_sql(), [lease, wanted, lease, worker])
-        return [] if text is None else text.split("\n")
+        return [] if text is None else _in_order(text.split("\n"), hexes)
     ((text, places),) = run(_select_sql(), [lease, wanted, lease])
     if text is None:
         return []
@@ -59,7 +60,16 @@ def open_attempts(ids: Sequence[uuid.UUID], *, lease_id: uuid.UUID, worker: str)
     now = orjson.loads(found[0])[_STARTED_AT]
     change(f"{_update('%s')} WHERE {in_places()}", [lease, now, places])
     insert_events_of(Event.START, places, actor=Actor.WORKER, who=worker, source=Status.QUEUED, at=now)
-    return found
+    return _in_order(found, hexes)
+
+
+def _in_order(found: list[str], hexes: Sequence[str]) -> list[str]:
+    """As the ids were given, so that who came first, or to a queue that comes first, starts first: the databases return
+    rows as they lie. Each begins with its id, of 32 digits or with hyphens."""
+    if len(found) < 2:
+        return found
+    by_hex = {line[2:38].replace("-", "")[:32]: line for line in found}
+    return [by_hex.pop(one) for one in hexes if one in by_hex]
 
 
 @cache

@@ -35,7 +35,8 @@ def promote_due(limit: int, *, who: str) -> list[Row]:
         f"SELECT id FROM jobs_job WHERE {is_scheduled} AND run_after <= {fixed('0')}"
         f" ORDER BY run_after LIMIT {int(limit)}{for_update(skip_locked=True)}"
     )
-    return _update(Event.PROMOTE, f"queued_at = {NOW}", f"id {in_few(due)}", [], actor=Actor.HOUSEKEEPING, who=who)
+    moved = _update(Event.PROMOTE, f"queued_at = {NOW}", f"id {in_few(due)}", [], actor=Actor.HOUSEKEEPING, who=who)
+    return sorted(moved, key=lambda row: (row.run_after or "", row.id))  # as texts they sort by time
 
 
 def settle(job_id: uuid.UUID, *, who: str) -> list[Row]:

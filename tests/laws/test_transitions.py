@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -157,6 +158,24 @@ def test_one_of_many_claims_of_the_same_job_gets_it() -> None:
     job_id = lives.submit()
     claims = [transitions.claim([job_id] * 3, lease_id=lives.open_lease(), worker="w1") for _ in range(3)]
     assert [len(claim) for claim in claims] == [1, 0, 0]
+
+
+def test_jobs_start_in_the_order_in_which_they_are_claimed_whatever_the_order_of_their_rows() -> None:
+    ids = [lives.submit() for _ in range(9)]
+    Job.objects.filter(pk__in=ids[2:5]).update(error_code="moved")  # PostgreSQL writes them anew, behind the others
+    wanted = [ids[i] for i in (4, 8, 0, 3, 7, 1, 6, 2, 5)]
+    claimed = transitions.claim(wanted, lease_id=lives.open_lease(), worker="w1")
+    assert [one.row.id for one in claimed] == wanted
+
+
+def test_due_jobs_are_promoted_those_that_waited_longest_first() -> None:
+    ids = [lives.submit(delay_s=60) for _ in range(6)]
+    now = timezone.now()
+    waited_s = dict(zip(ids, (5, 9, 9, 0.25, 7, 0.5), strict=True))
+    for job_id in (ids[i] for i in (3, 0, 5, 1, 4, 2)):
+        Job.objects.filter(pk=job_id).update(run_after=now - dt.timedelta(seconds=waited_s[job_id]))
+    moved = transitions.promote_due(10, who="h1")
+    assert [row.id for row in moved] == sorted(ids, key=lambda job_id: (-waited_s[job_id], job_id))
 
 
 def test_a_whole_list_moves_in_one_call_and_each_row_writes_its_own_event() -> None:

@@ -69,6 +69,14 @@ def test_the_first_housekeeper_of_all_pushes_again_only_what_redis_does_not_hold
     assert queue.broker().get("jobs:beat") == (b"2:1" if is_wiped else b"1:1")
 
 
+def test_a_few_that_no_list_holds_before_the_first_turn_are_taken_for_on_their_way(world: World) -> None:
+    many(3)
+    queue.broker().flushall()
+    report = Housekeeper("first").turn()
+    assert report is not None
+    assert (report.repushed, queue.broker().get("jobs:beat")) == (0, b"1:1")
+
+
 @pytest.mark.slow
 def test_a_wiped_redis_with_20000_queued_jobs_is_filled_again(world: World) -> None:
     ids = many(20_000)

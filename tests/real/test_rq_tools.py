@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable
 
 import redis
+from django.conf import settings
+from django_redis import get_redis_connection
 from rq.command import send_kill_horse_command, send_shutdown_command, send_stop_job_command
 from rq.exceptions import InvalidJobOperation
 from rq.suspension import resume, suspend
@@ -24,8 +26,9 @@ from tests.support.world import World
 
 
 def rqs_connection() -> redis.Redis:
-    """Of its own: RQ sets the socket timeout of a pool that it is given to minutes."""
-    return queue.patient_broker(5)
+    """What django-rq gives to RQ's tools."""
+    connection: redis.Redis = get_redis_connection("default")
+    return connection
 
 
 def registered(name: str) -> StockWorker:
@@ -135,3 +138,12 @@ def _until(send: Callable[[], object], job_id: uuid.UUID, status: str) -> None:
         return Job.objects.get(pk=job_id).status == status
 
     eventually(heard, timeout_s=20, every_s=0.5)
+
+
+def test_rqs_tools_leave_the_time_alone_that_accepting_has_for_redis(world: World) -> None:
+    StockWorker.all(connection=rqs_connection())
+    assert rqs_connection().connection_pool.connection_kwargs["socket_timeout"] > 60  # as they do
+    queue.broker.cache_clear()
+    budget_s = settings.CACHES["default"]["OPTIONS"]["SOCKET_TIMEOUT"]
+    assert queue.broker().connection_pool.connection_kwargs["socket_timeout"] == budget_s
+    assert queue.broker().ping()
