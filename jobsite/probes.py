@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from jobs import queue
 from jobs.conf import conf
-from jobs.models import ClockStep, Effect, QueueState, clock, count_workers, heard_leases
+from jobs.models import ClockStep, Effect, QueueState, Schedule, clock, count_workers, heard_leases
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -144,8 +144,9 @@ def probe_scheduler() -> Iterator[Finding]:
     if alive:
         yield Finding("scheduler", "ok", f"schedulers: {len(alive)}")
     else:
+        level: Level = "failure" if (count := Schedule.objects.filter(enabled=True).count()) else "warning"
         fix = "start one with: manage.py rqscheduler (or scripts/up)"
-        yield Finding("scheduler", "warning", "no scheduler runs: schedules create no jobs", fix)
+        yield Finding("scheduler", level, f"no scheduler runs; schedules that create no jobs: {count}", fix)
 
 
 def probe_clock() -> Iterator[Finding]:

@@ -34,6 +34,18 @@ def test_a_queue_that_nobody_serves_is_named(world):
     assert "low" in found["workers"][0]["sentence"]
 
 
+def test_without_a_scheduler_it_fails_once_there_is_a_schedule_that_waits_for_one(world):
+    world.worker()
+    code, found = findings(world)
+    assert (code, found["scheduler"][0]["level"]) == (0, "warning")
+    assert world.run("schedules", "set", "hourly", "--type", "echo", "--every", "3600")[0] == 0
+    code, found = findings(world)
+    assert (code, found["scheduler"][0]["level"]) == (1, "failure")
+    assert "rqscheduler" in found["scheduler"][0]["fix"]
+    assert world.run("schedules", "pause", "hourly")[0] == 0
+    assert findings(world)[0] == 0
+
+
 def test_redis_down_is_visible(world):
     world.kill_broker()
     code, found = findings(world)
