@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable
 
+import pytest
 import redis
 from django.conf import settings
 from django_redis import get_redis_connection
@@ -26,9 +27,8 @@ from tests.support.world import World
 
 
 def rqs_connection() -> redis.Redis:
-    """What django-rq gives to RQ's tools."""
-    connection: redis.Redis = get_redis_connection("default")
-    return connection
+    """Of its own: RQ sets the socket timeout of a pool that it is given to minutes."""
+    return queue.patient_broker(5)
 
 
 def registered(name: str) -> StockWorker:
@@ -140,10 +140,18 @@ def _until(send: Callable[[], object], job_id: uuid.UUID, status: str) -> None:
     eventually(heard, timeout_s=20, every_s=0.5)
 
 
-def test_rqs_tools_leave_the_time_alone_that_accepting_has_for_redis(world: World) -> None:
-    StockWorker.all(connection=rqs_connection())
-    assert rqs_connection().connection_pool.connection_kwargs["socket_timeout"] > 60  # as they do
-    queue.broker.cache_clear()
+def test_rqs_tools_leave_the_time_alone_that_accepting_has_for_redis(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = get_redis_connection("default").connection_pool
     budget_s = settings.CACHES["default"]["OPTIONS"]["SOCKET_TIMEOUT"]
-    assert queue.broker().connection_pool.connection_kwargs["socket_timeout"] == budget_s
-    assert queue.broker().ping()
+    monkeypatch.setitem(shared.connection_kwargs, "socket_timeout", budget_s)
+    try:
+        StockWorker(["default"], connection=get_redis_connection("default"))  # as for each worker that they list
+        assert shared.connection_kwargs["socket_timeout"] > 60
+        queue.broker.cache_clear()
+        assert queue.broker().connection_pool.connection_kwargs["socket_timeout"] == budget_s
+        assert queue.broker().ping()
+    finally:
+        shared.disconnect()
+        shared.reset()  # connections keep the time that they were made with
