@@ -63,7 +63,7 @@ def database(env: Environment) -> dict[str, Any]:
 
 
 def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
-    """One pool of connections to Redis: cache, throttles, mirror and pushes.
+    """How Redis is reached: by one pool for cache, throttles and django-rq, and by one of its own for mirror and pushes (`queue.broker`).
 
     `budget_s` bounds each wait for Redis. redis-py's own ten retries would cost an accepted job seconds when Redis is away, so they are off.
     """
