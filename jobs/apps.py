@@ -17,7 +17,9 @@ class JobsConfig(AppConfig):
 
         from jobs import checks, failpoints  # noqa: F401 - importing the checks registers them
         from jobs.conf import conf
+        from jobs.database import install_router
 
+        install_router()
         try:
             found = conf()
         except ValidationError:

@@ -124,7 +124,15 @@ def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterabl
 @register(TAG)
 def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
     """What an acknowledged job rests on, database by database."""
-    database = settings.DATABASES.get("default", {})
+    alias = _stated_alias()
+    if alias not in settings.DATABASES:
+        yield Error(
+            f"JOBS_DATABASE={alias!r} is not in DATABASES.",
+            hint=f"It is the alias of the job system's database; DATABASES has {', '.join(sorted(settings.DATABASES))}.",
+            id="jobs.E012",
+        )
+        return
+    database = settings.DATABASES[alias]
     engine, options = str(database.get("ENGINE", "")), database.get("OPTIONS", {})
     if engine.endswith("sqlite3"):
         yield from _sqlite_keeps_promises(options)
@@ -146,6 +154,11 @@ def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -
         )
     if not settings.USE_TZ:
         yield Error("USE_TZ is off.", hint="Times are aware, and stored as UTC: set USE_TZ = True.", id="jobs.E010")
+
+
+def _stated_alias() -> str:
+    """The alias as far as it can be read: the other settings may be wrong."""
+    return str(getattr(settings, f"{PREFIX}DATABASE", Conf.model_fields["database"].default))
 
 
 def _sqlite_keeps_promises(options: dict[str, Any]) -> Iterable[CheckMessage]:

@@ -15,10 +15,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
+from jobs.database import atomic, connection
 from jobs.lifecycle import Actor, End, Status
 from jobs.models.clock import after
 from jobs.outcome import Outcome, insert_lines, say
@@ -76,7 +77,7 @@ class Recorder:
         for pause_s in _pauses():
             try:
                 ended = transitions.prepare([outcome.ended for outcome in work.outcomes])
-                with nullcontext() if _is_at_once(work) and not is_repeat else transaction.atomic():
+                with nullcontext() if _is_at_once(work) and not is_repeat else atomic():
                     done = self._write(work, ended, is_repeat=is_repeat)
                 if done.opened:
                     failpoints.hit("claim.after_commit")
@@ -144,7 +145,7 @@ class Recorder:
             for tried in (work, failed):
                 try:
                     ended = transitions.prepare([one.ended for one in tried.outcomes])
-                    with transaction.atomic():
+                    with atomic():
                         done = self._write(tried, ended, is_repeat=is_repeat)
                     say(tried.outcomes, done.moved[len(done.entries) :])
                     return done.moved + (self._already_recorded(tried, done) if is_repeat else [])

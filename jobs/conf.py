@@ -34,6 +34,7 @@ class Conf(BaseModel):
 
     # fmt: off
     data_dir: Path = Field(Path("var"), description="Folder of everything this system writes to disk: database, broker, outbox, effects.log.")
+    database: str = Field("default", min_length=1, description="Alias in DATABASES of the job system's tables; every read and write of theirs goes there, whatever routers a project has.")
     demo: bool = Field(False, description="Registers the type `echo`, for trying things out.")
     queues: Words = Field(("high", "default", "low"), min_length=1, description="Queues that exist, most urgent first; workers serve them in this order.")
 

@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints, leases, process
 from jobs.conf import conf
+from jobs.database import connection
 from jobs.foal import Foal
 from jobs.grant import Grant
 

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any
 
 import orjson
-from django.db import connection
 
 from jobs import canonical
+from jobs.database import connection
 from jobs.envelope import JobRequest
 from jobs.models.clock import NOW, parse
 from jobs.sql import as_table, db_id, is_postgresql, marks, py_id, run, table

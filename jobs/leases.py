@@ -12,10 +12,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence, Set
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints, process, queue, stats, transitions
 from jobs.conf import conf
+from jobs.database import atomic, connection
 from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
@@ -76,7 +77,7 @@ def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) 
     """Revoke a lease and end its running attempts; the rows that moved. Pushes what is queued again."""
     moved: list[Row] = []
     for _ in range(ROUNDS):
-        with transaction.atomic():
+        with atomic():
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"UPDATE jobs_lease SET revoked_at = {NOW}, revoked_by = %s WHERE id = %s AND revoked_at IS NULL",
@@ -107,7 +108,7 @@ def is_lock_free_now() -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA busy_timeout = 100")
-        with transaction.atomic():
+        with atomic():
             return True
     except (DatabaseError, InterfaceError):
         return False

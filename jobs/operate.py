@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection, transaction
-
 from jobs import lifecycle, queue, registry, transitions
 from jobs.conf import conf
+from jobs.database import atomic, connection, on_commit
 from jobs.errors import EffectNotSettled, JobNotFound, MalformedRequest, NotAllowed, UnknownQueue, UnknownType
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
@@ -74,7 +73,7 @@ def settle(
         stored = to_json(result, conf().result_max_bytes) if is_done and result is not None else None
     except Unstorable as error:
         raise MalformedRequest(f"the result is no JSON that can be stored: {error}") from None
-    with transaction.atomic(), connection.cursor() as cursor:
+    with atomic(), connection.cursor() as cursor:
         cursor.execute(f"SELECT status FROM jobs_job WHERE id = %s{for_update()}", [db_id(job_id)])
         if cursor.fetchone() is None:
             raise JobNotFound()
@@ -100,7 +99,7 @@ def settle(
             [db_id(job_id)],
         )
         moved = [] if cursor.fetchone() else transitions.settle(job_id, who=who)
-        transaction.on_commit(lambda: queue.push(moved), robust=True)
+        on_commit(lambda: queue.push(moved), robust=True)
     if not moved:
         return None
     return Event.CANCEL if moved[0].status == Status.CANCELLED else Event.SETTLE
@@ -139,10 +138,10 @@ def _try(
     job = None
     for _ in range(RACES):
         for event, move in moves.items():
-            with transaction.atomic():
+            with atomic():
                 moved = move()
             if moved:
-                transaction.on_commit(lambda rows=moved: queue.push(rows), robust=True)  # type: ignore[misc]
+                on_commit(lambda rows=moved: queue.push(rows), robust=True)  # type: ignore[misc]
                 return event
         job = Job.objects.filter(pk=job_id).only("status", "cancel_requested_at").first()
         if job is None:

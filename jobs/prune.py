@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.conf import conf
+from jobs.database import atomic
 from jobs.documents import status_document
 from jobs.lifecycle import Status
 from jobs.models import DroppedSlots, Effect, Event, IdempotencyKey, Job, JobTag, Lease, LogLine, MinuteStat, clock
@@ -129,7 +130,7 @@ def _delete_jobs(jobs: Sequence[Job], now: dt.datetime) -> int:
     """One commit. The rows were read before it and are judged again under their locks: somebody may run a finished
     job anew meanwhile."""
     tombstones = {job.pk: orjson.dumps(tombstone(job)).decode() for job in jobs if job.key is not None}
-    with transaction.atomic():
+    with atomic():
         locked = _old_jobs(now).filter(pk__in=[job.pk for job in jobs]).select_for_update(skip_locked=True)
         ids = list(locked.values_list("pk", flat=True))
         _leave_tombstones({job_id: tombstones[job_id] for job_id in ids if job_id in tombstones})

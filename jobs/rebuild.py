@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from django.db import connection
-
 from jobs import mirror, queue
 from jobs.conf import conf
+from jobs.database import connection
 from jobs.models.clock import NOW, fixed, parse
 from jobs.rows import Row, columns, fetch, mirror_entry
 from jobs.sql import db_id, db_time, for_update, in_few, is_postgresql, marks, py_id

@@ -22,10 +22,11 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError
 
 from jobs import leases, process, queue, rebuild, transitions
 from jobs.conf import conf
+from jobs.database import atomic, connection
 from jobs.lifecycle import Actor
 from jobs.models import Housekeeping, Lease
 from jobs.models.clock import NOW, after
@@ -202,7 +203,7 @@ class Housekeeper:
     def _promote(self) -> int:
         count = 0
         while True:
-            with transaction.atomic():
+            with atomic():
                 rows = transitions.promote_due(CHUNK, who=self.name)
             queue.push(rows)
             count += len(rows)

@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
 from rq_scheduler.scheduler import Scheduler as BaseScheduler
 
 from jobs import process, schedules
+from jobs.database import connection
 from jobs.queue import OUTAGE
 from jobs.reconcile import Housekeeper
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import orjson
 import uuid_utils
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections
 
+from jobs.database import alias, connection
 from jobs.models import clock
 
 Id = TypeVar("Id", bound=uuid.UUID)
@@ -195,7 +196,7 @@ def _executed(sql: str, parameters: Sequence[Any]) -> Iterator[Any]:
     On SQLite Django's cursor costs more than most statements, by looking for marks in the text each time. It is
     passed by, unless somebody counts queries or wraps them.
     """
-    own = connections[DEFAULT_DB_ALIAS]  # each attribute of Django's proxy is a look-up of its own
+    own = connections[alias()]  # each attribute of Django's proxy is a look-up of its own
     if is_postgresql() or own.queries_logged or own.execute_wrappers:
         with own.cursor() as cursor:
             cursor.execute(sql, parameters)

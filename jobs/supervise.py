@@ -18,10 +18,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
 from jobs import leases, process
 from jobs.conf import conf
+from jobs.database import connection
 from jobs.foal import Foal, start_horse
 from jobs.grant import Grant
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line, forgiving

@@ -17,10 +17,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from django.db import connection
-
 from jobs import process
 from jobs.conf import conf
+from jobs.database import connection
 from jobs.supervise import Options, Supervisor
 
 log = logging.getLogger("jobs.worker")

@@ -16,12 +16,12 @@ import uuid
 from typing import Any
 
 import redis
-from django.db import connection as database
 from rq.command import handle_command, parse_payload
 from rq.worker.base import BaseWorker
 
 from jobs import operate, process, queue
 from jobs.conf import conf
+from jobs.database import connection as database
 from jobs.errors import JobsError
 from jobs.foal import Foal
 from jobs.lifecycle import Actor

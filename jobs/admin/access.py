@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -20,6 +19,7 @@ from jobs.admin.actions import record
 from jobs.admin.base import PagedAdmin
 from jobs.admin.filters import RevokedFilter
 from jobs.api import keys
+from jobs.database import atomic
 from jobs.models import ApiKey
 
 CREATE, CHANGE = "jobs.add_apikey", "jobs.change_apikey"
@@ -99,7 +99,7 @@ class ApiKeyAdmin(PagedAdmin[ApiKey]):
 
     def _create(self, request: HttpRequest, form: NewKeyForm, user: AbstractBaseUser) -> HttpResponse:
         given = form.cleaned_data
-        with transaction.atomic():
+        with atomic():
             key, text = keys.create(
                 given["client"],
                 given["scopes"],
@@ -142,7 +142,7 @@ class ApiKeyAdmin(PagedAdmin[ApiKey]):
 
     def _rotate(self, request: HttpRequest, key: ApiKey, user: AbstractBaseUser) -> HttpResponse:
         try:
-            with transaction.atomic():
+            with atomic():
                 new, text = keys.rotate(key)
                 record(user, key, f"rotated; the new key is {new.prefix}", str(key))
                 record(user, new, f"created by rotating {key.prefix}", str(new))
@@ -152,7 +152,7 @@ class ApiKeyAdmin(PagedAdmin[ApiKey]):
         return self._shown_once(request, new, text)
 
     def _revoke(self, request: HttpRequest, key: ApiKey, user: AbstractBaseUser) -> HttpResponse:
-        with transaction.atomic():
+        with atomic():
             keys.revoke(key)
             record(user, key, "revoked", str(key))
         self.message_user(request, f"The key {key.prefix} of {key.client} is revoked.", messages.SUCCESS)

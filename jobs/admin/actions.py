@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.contrib.contenttypes.models import ContentType
-from django.db import models, transaction
+from django.db import models
 
 from jobs import lifecycle, operate
+from jobs.database import atomic
 from jobs.errors import JobNotFound, NotAllowed
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
@@ -91,7 +92,7 @@ class Outcome:
 def act(action: Action, job_id: uuid.UUID, user: AbstractBaseUser) -> Outcome:
     """Do it and record it. A job that moved meanwhile is an ordinary outcome, not an error."""
     try:
-        with transaction.atomic():
+        with atomic():
             event = action.run(job_id, actor=Actor.OPERATOR, who=user.get_username())
             record(user, Job(pk=job_id), f"{_words(event)}: {DONE[event]}", f"job {job_id}")
     except JobNotFound:

@@ -9,7 +9,6 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -22,6 +21,7 @@ from jobs.admin.actions import record
 from jobs.admin.base import PagedAdmin
 from jobs.admin.filters import RevokedFilter
 from jobs.conf import conf
+from jobs.database import atomic
 from jobs.errors import UnknownQueue
 from jobs.lifecycle import Status
 from jobs.models import Job, Lease, QueueState, count_workers, heard_leases
@@ -125,7 +125,7 @@ class QueueAdmin(PagedAdmin[QueueState]):
         return HttpResponseRedirect(self.url("changelist"))
 
     def _brake(self, name: str, verb: str, user: AbstractBaseUser) -> None:
-        with transaction.atomic():
+        with atomic():
             turn = operate.pause_queue if verb == "pause" else operate.resume_queue
             turn(name, user.get_username())
             record(user, QueueState(pk=name), f"{verb}d", f"queue {name}")

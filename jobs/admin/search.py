@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import uuid
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from jobs import registry
+from jobs.database import connection
 from jobs.models import IdempotencyKey, JobTag
 
 HELP = "An id, an idempotency key or its beginning, a type or a tag. To say which: id:, key:, type:, tag:"

@@ -6,10 +6,10 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
-from django.db import transaction
 
 from jobs import operate
 from jobs.admin.actions import record
+from jobs.database import atomic
 from jobs.lifecycle import Event
 from jobs.models import Effect, Job
 
@@ -55,7 +55,7 @@ def may_settle(user: AbstractBaseUser | AnonymousUser) -> bool:
 def settle(effect: Effect, form: SettleForm, user: AbstractBaseUser) -> str:
     """Record the verdict and say what became of the job. Raises EffectNotSettled, JobNotFound."""
     is_done = form.cleaned_data["verdict"] == "done"
-    with transaction.atomic():
+    with atomic():
         event = operate.settle(
             effect.job_id,
             effect.name,

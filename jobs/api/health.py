@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +14,7 @@ from jobs.api import metrics
 from jobs.api.base import ApiView
 from jobs.api.openapi import Answer, operation
 from jobs.api.rendering import TextRenderer
+from jobs.database import atomic, connection
 from jobs.errors import DatabaseUnavailable
 
 READY_FOR_S = 1.0
@@ -60,7 +61,7 @@ def _check_database() -> None:
     if time.monotonic() < _ready_until:
         return
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with atomic(), connection.cursor() as cursor:
             cursor.execute("UPDATE jobs_housekeeping SET epoch = epoch WHERE id = 1")
     except (DatabaseError, InterfaceError) as error:
         raise DatabaseUnavailable("The database does not take writes, so no job can be accepted.") from error

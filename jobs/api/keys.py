@@ -17,9 +17,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.utils import timezone
 
+from jobs.database import atomic
 from jobs.lifecycle import Actor
 from jobs.models import ApiKey
 from jobs.sql import is_outage
@@ -106,7 +107,7 @@ def rotate(key: ApiKey, *, overlap_s: float = 86_400) -> tuple[ApiKey, str]:
     """
     if not _is_valid(key.revoked_at, key.expires_at):
         raise ValueError(f"the key {key.prefix} is revoked or has expired: create a new one")
-    with transaction.atomic():
+    with atomic():
         new, text = create(key.client, key.scopes, expires_at=key.expires_at, is_unlimited=key.is_unlimited)
         end = timezone.now() + dt.timedelta(seconds=overlap_s)
         key.expires_at = min(key.expires_at or end, end)
@@ -180,7 +181,7 @@ def _note_use(key: ApiKey) -> None:
     if key.last_used_at is not None and timezone.now() - key.last_used_at < USED_EVERY:
         return
     try:
-        with transaction.atomic():
+        with atomic():
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
     except DatabaseError as error:
         if not is_outage(error):

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from enum import Enum
 from functools import partial
 
-from django.db import connection, transaction
-
 from jobs import failpoints
 from jobs.conf import conf
+from jobs.database import atomic, connection
 from jobs.effects import records
 from jobs.effects.terms import NOTHING_ACCEPTED, Answer, Attempt, Done, Effect, NotDone, Probe, Terms, Unknown, proves
 from jobs.errors import EffectHeld, Permanent, Retry
@@ -73,7 +72,7 @@ def transactional_effect(attempt: Attempt, slot: Slot, terms: Terms) -> Iterator
             yield handle
             return
         began = time.monotonic()
-        with transaction.atomic():
+        with atomic():
             with slot.masked():
                 records.lock(attempt)
                 row = records.read(attempt.job_id, terms.name)
@@ -136,8 +135,12 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
         answer = terms.probe(effect_key(attempt.job_id, terms.name))
 
 
-@transaction.atomic
 def _decide(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
+    with atomic():
+        return _decided(attempt, terms, answer, is_reserving=is_reserving)
+
+
+def _decided(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
     records.lock(attempt)
     row = records.read(attempt.job_id, terms.name)
     if row is not None and row.status == "done":

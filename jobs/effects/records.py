@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints
+from jobs.database import atomic, connection, on_commit
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
@@ -121,7 +122,7 @@ def _write(
     reserved_by: int,
 ) -> None:
     cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
-    with transaction.atomic(), connection.cursor() as cursor:
+    with atomic(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE jobs_job SET has_effects = true"
             " WHERE id = %s AND status = 'running' AND attempt = %s AND lease_id = %s",
@@ -157,6 +158,4 @@ def hold(attempt: Attempt, name: str) -> None:
 
 def say(attempt: Attempt, name: str, what: str) -> None:
     """To the worker's log, once the caller's transaction is committed; never a payload or a result."""
-    transaction.on_commit(
-        partial(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what)
-    )
+    on_commit(partial(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what))

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs import prune, queue, reconcile
 from jobs.conf import conf
 from jobs.context import JobContext
+from jobs.database import connection
 from jobs.errors import Interrupted, Permanent
 from jobs.handlers import outbound
 from jobs.registry import handler

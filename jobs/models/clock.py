@@ -11,9 +11,11 @@ import datetime as dt
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection, models
+from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+from jobs.database import connection
 
 
 class DbNow(models.Func):

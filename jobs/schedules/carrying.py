@@ -11,10 +11,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import orjson
-from django.db import connection, transaction
 
 from jobs import failpoints, queue, transitions
 from jobs.cron import slot_text
+from jobs.database import connection, on_commit
 from jobs.envelope import JobRequest
 from jobs.errors import JobsError, KeyReused
 from jobs.lifecycle import FINAL, Actor, Status
@@ -149,7 +149,7 @@ def _cancel(turns: Sequence[Turn]) -> None:
         who = f"schedule {turn.schedule.name}"
         rows = transitions.cancel([job_id], actor=Actor.SCHEDULER, who=who)
         rows = rows or transitions.request_cancel([job_id], actor=Actor.SCHEDULER, who=who)
-        transaction.on_commit(partial(queue.push, rows), robust=True)
+        on_commit(partial(queue.push, rows), robust=True)
 
 
 def _submit(turns: Sequence[Turn]) -> None:

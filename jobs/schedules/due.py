@@ -9,8 +9,8 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection
 
+from jobs.database import connection
 from jobs.models import Schedule, clock
 from jobs.sql import as_raw, db_time, py_id
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pydantic
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.expressions import DatabaseDefault
 
 from jobs import cron, registry
 from jobs.conf import conf
 from jobs.cron import BadCron
+from jobs.database import atomic
 from jobs.errors import InvalidSchedule, JobsError, ScheduleNotFound, UnknownType
 from jobs.models import Schedule, clock
 from jobs.schedules import declared
@@ -129,7 +129,7 @@ def store(schedule: Schedule, *, who: str, by_code: bool = False) -> bool:
     never changed. What ticks wrote (pointer, last job, note) is left alone. Raises ValidationError, and IntegrityError when a new one's name was taken in the same moment.
     """
     validate(schedule)
-    with transaction.atomic():
+    with atomic():
         known = Q(pk=schedule.pk) if schedule.pk else Q(name=schedule.name)
         old = Schedule.objects.select_for_update().filter(known).first()
         if old is None:
@@ -180,7 +180,7 @@ def resume(name: str, *, who: str) -> bool:
 
 
 def _turn(name: str, changes: dict[str, Any], *, who: str) -> bool:
-    with transaction.atomic():
+    with atomic():
         schedule = locked(name)
         if schedule.enabled == changes["enabled"]:
             return False
@@ -190,7 +190,7 @@ def _turn(name: str, changes: dict[str, Any], *, who: str) -> bool:
 
 def remove(name: str) -> None:
     """Delete the schedule; its jobs stay. Raises ScheduleNotFound, or InvalidSchedule for a declared one."""
-    with transaction.atomic():
+    with atomic():
         schedule = locked(name)
         if declared.is_declared(schedule):
             raise InvalidSchedule(f"{name} is declared in code and would come back: pause it instead")

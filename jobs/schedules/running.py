@@ -6,9 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from itertools import islice
 
-from django.db import transaction
-
 from jobs.cron import BadCron, slot_text
+from jobs.database import atomic
 from jobs.documents import isotime
 from jobs.errors import InvalidSchedule, JobsError
 from jobs.models import IdempotencyKey, Schedule, clock
@@ -35,7 +34,7 @@ def run_now(name: str, *, who: str) -> Submitted:
     Its key holds the present with milliseconds, which no slot has. Raises ScheduleNotFound, and what
     `submit` raises.
     """
-    with transaction.atomic():
+    with atomic():
         schedule = locked(name)
         request = request_of(schedule, f"schedule:{schedule.name}:{isotime(clock.now())}")
         (outcome,) = submit_many([request])
@@ -78,7 +77,7 @@ def backfill(name: str, start: dt.datetime, end: dt.datetime, *, who: str) -> Ba
     Neither the pointer nor the overlap policy looks at them. Raises ScheduleNotFound, InvalidSchedule, and what
     `submit` raises.
     """
-    with transaction.atomic():
+    with atomic():
         schedule = locked(name)
         wanted = preview(schedule, start, end)
         outcomes: list[Outcome] = submit_many([request_of(schedule, key_of(schedule, slot)) for slot in wanted.new])

@@ -19,10 +19,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connection, transaction
-
 from jobs import queue
 from jobs.cron import BadCron
+from jobs.database import atomic, connection
 from jobs.models import Schedule, clock
 from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
@@ -100,7 +99,7 @@ def _put_off(schedule: Due, now: dt.datetime) -> None:
 def _carry_out(plans: Sequence[Plan], now: dt.datetime) -> list[uuid.UUID]:
     if not plans:
         return []
-    with transaction.atomic():
+    with atomic():
         return carry_out(_locked(plans), now)
 
 

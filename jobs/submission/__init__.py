@@ -22,9 +22,9 @@ from functools import partial
 from typing import Any
 
 import pydantic
-from django.db import connection, transaction
 
 from jobs import envelope, keys
+from jobs.database import connection, on_commit
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, JobsError
@@ -90,7 +90,7 @@ def submit_many(requests: Sequence[JobRequest]) -> list[Outcome]:
     """
     if connection.in_atomic_block:
         outcomes = store(requests)
-        transaction.on_commit(partial(tell_redis, outcomes, requests), robust=True)
+        on_commit(partial(tell_redis, outcomes, requests), robust=True)
         return outcomes
     outcomes = commit(requests)
     tell_redis(outcomes, requests)

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 from django.db import Error as DjangoDatabaseError
-from django.db import connection, transaction
 
 from jobs import canonical, failpoints, keys, mirror
 from jobs import queue as queue_module
+from jobs.database import atomic, connection
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, FieldError, JobsError, KeyReused
@@ -64,7 +64,7 @@ def commit(requests: Sequence[JobRequest]) -> list[Outcome]:
     for is_last in (False, True):
         stored = False
         try:
-            with nullcontext() if is_at_once else transaction.atomic():
+            with nullcontext() if is_at_once else atomic():
                 if is_at_once:
                     failpoints.hit("submit.before_commit")
                 outcomes = _store(requests, jobs, refused)

@@ -6,9 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from django.db import connection
-
 from jobs import lifecycle
+from jobs.database import connection
 from jobs.lifecycle import Actor, Doubt, End, Event, Status
 from jobs.models.clock import NOW, after
 from jobs.rows import Row, columns, fetch

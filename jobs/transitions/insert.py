@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from django.db import connection
-
 from jobs import keys
+from jobs.database import connection
 from jobs.lifecycle import Actor, Event
 from jobs.models.clock import NOW, after
 from jobs.rows import Row

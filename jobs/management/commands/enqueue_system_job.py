@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
-from django.db import connection
 
 from jobs import envelope, mirror, submission
+from jobs.database import connection
 from jobs.lifecycle import FINAL, Status
 from jobs.management.base import INVALID, JobsCommand, operator_name, read_json
 from jobs.models import Job

@@ -1,0 +1,81 @@
+"""The one database of the job system: its connection, its transactions, and the router that keeps its models there.
+
+All tables, statements and transactions of the job system use the alias `JOBS_DATABASE`, whatever routers the
+project has. A decision that is read from a replica would be a decision about the past: an effect would run twice,
+a live lease would be revoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import ConnectionRouter
+from django.utils.functional import cached_property
+
+from jobs.conf import conf
+
+LABEL = "jobs"
+"""The app whose models live in that database."""
+
+
+def alias() -> str:
+    """The name of the job system's database in `DATABASES`."""
+    return conf().database
+
+
+class _Connection:
+    """The calling thread's connection to the job system's database, as `django.db.connection` is to the default one."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(connections[alias()], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(connections[alias()], name, value)
+
+
+connection = cast(BaseDatabaseWrapper, _Connection())
+
+
+def atomic() -> transaction.Atomic:
+    """A transaction of the job system's database, or a savepoint inside one that is open. Not a decorator."""
+    return transaction.atomic(using=alias())
+
+
+def on_commit(call: Callable[[], object], *, robust: bool = False) -> None:
+    """Call after the commit of the open transaction, or at once where there is none."""
+    transaction.on_commit(call, using=alias(), robust=robust)
+
+
+class Router:
+    """Sends every model of the job system to its database. It is asked before the project's own routers."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return alias() if model._meta.app_label == LABEL else None
+
+    db_for_write = db_for_read
+
+    def allow_relation(self, first: Any, second: Any, **hints: Any) -> bool | None:
+        """Foreign keys between models of the job system stay inside its database."""
+        return True if first._meta.app_label == second._meta.app_label == LABEL else None
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        """Only that database gets the tables."""
+        return db == alias() if app_label == LABEL else None
+
+
+def install_router() -> None:
+    """Have our router asked before those of `DATABASE_ROUTERS`, also by a `ConnectionRouter` that a test makes later."""
+    stated = ConnectionRouter.__dict__["routers"].func
+    if getattr(stated, "has_ours", False):
+        return
+
+    def routers(self: ConnectionRouter) -> list[Any]:
+        return [Router(), *stated(self)]
+
+    routers.has_ours = True  # type: ignore[attr-defined]
+    ConnectionRouter.routers = cached_property(routers)  # type: ignore[method-assign, assignment]
+    ConnectionRouter.routers.__set_name__(ConnectionRouter, "routers")  # type: ignore[attr-defined]
+    router.__dict__.pop("routers", None)  # what it had read before
