@@ -5,7 +5,6 @@ An id belongs to one finding for ever. E: nothing starts; W: it runs, but not as
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from pydantic import ValidationError
 
 from jobs import registry
-from jobs.conf import PREFIX, Conf, conf
+from jobs.conf import PREFIX, Conf, conf, foreign, nearest
 
 BEATS_IN_A_LEASE = 3
 """A lease must survive two renewals that fail."""
@@ -32,12 +31,14 @@ ENGINE = {
 
 @register(TAG)
 def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E001 value, E002 unknown name; when these hold, those that compare settings."""
+    """E001 value, E002 misspelt name, W013 somebody else's; when these hold, those that compare settings."""
+    others = [_not_ours(field) for field in foreign()]
     try:
         found = conf()
     except ValidationError as error:
-        return [_in_words(problem) for problem in error.errors()]
+        return [*others, *(_in_words(problem) for problem in error.errors())]
     return [
+        *others,
         *_lease_outlives_renewals(found),
         *_queues_agree(found),
         *_types_have_queues(found),
@@ -49,15 +50,26 @@ def _in_words(problem: Any) -> CheckMessage:
     field = str(problem["loc"][0])
     name = PREFIX + field.upper()
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(field, Conf.model_fields, n=1)
-        hint = f"Did you mean {PREFIX}{close[0].upper()}?" if close else "docs/settings.md lists every setting."
-        return Error(f"{name} is not a setting of the job system.", hint=hint, id="jobs.E002")
+        return Error(f"{name} is not a setting of the job system.", hint=_suggestion(field), id="jobs.E002")
     about = Conf.model_fields[field]
     return Error(
         f"{name}={problem['input']!r} is not valid: {problem['msg']}.",
         hint=f"{about.description} Default: {about.default!r}.",
         id="jobs.E001",
     )
+
+
+def _not_ours(field: str) -> CheckMessage:
+    return Warning(
+        f"{PREFIX}{field.upper()} is not a setting of the job system, and has no effect on it.",
+        hint=f"{_suggestion(field)} If it is another program's, add 'jobs.W013' to SILENCED_SYSTEM_CHECKS.",
+        id="jobs.W013",
+    )
+
+
+def _suggestion(field: str) -> str:
+    close = nearest(field)
+    return f"Did you mean {PREFIX}{close.upper()}?" if close else "docs/settings.md lists every setting."
 
 
 def _lease_outlives_renewals(found: Conf) -> Iterable[CheckMessage]:

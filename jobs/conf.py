@@ -6,6 +6,7 @@ converted. Durations carry their unit in the name. `manage.py check` reports wha
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -94,10 +95,53 @@ class Conf(BaseModel):
         return self.data_dir / "effects.log"
 
 
+LINK = re.compile(
+    r"(\w+_)?(NAME|ENV_\w+|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+)*(_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?)?)"
+)
+"""The variables that Kubernetes and Docker set in every container for a service whose name begins with `jobs`."""
+
+UNIT = re.compile(r"_(s|secs?|seconds|ms|min|minutes|h|hours|days|bytes|kb|mb|mib)$")
+
+CLOSE, REMINDS = 0.81, 0.6
+"""Likeness (`difflib`) of a name that is taken for a slip of the pen, and of one that is worth a hint. By 0.81 the
+JOBS_DATABASE_URL of a hosting platform stays out (0.80 from JOBS_DATABASE), and one wrong letter in six stays in."""
+
+
 def stated() -> dict[str, Any]:
-    """What Django's settings say, by field name, unknown names included."""
+    """What Django's settings say, by field name. Only names that are ours, or are so close that they must be meant so."""
+    return {field: value for field, value in _prefixed().items() if field in Conf.model_fields or _is_slip(field)}
+
+
+def foreign() -> list[str]:
+    """The fields of settings that begin as ours do, and belong to somebody else: not to a platform, whose names are known."""
+    return [
+        field
+        for field in _prefixed()
+        if field not in Conf.model_fields and not _is_slip(field) and not LINK.fullmatch(field.upper())
+    ]
+
+
+def nearest(field: str) -> str | None:
+    """The field that a name reminds of."""
+    found = max(Conf.model_fields, key=lambda known: _likeness(field, known))
+    return found if _likeness(field, found) >= REMINDS else None
+
+
+def _prefixed() -> dict[str, Any]:
     names = [name for name in dir(django_settings) if name.startswith(PREFIX)]
     return {name.removeprefix(PREFIX).lower(): getattr(django_settings, name) for name in names}
+
+
+def _is_slip(field: str) -> bool:
+    return not LINK.fullmatch(field.upper()) and any(_likeness(field, known) >= CLOSE for known in Conf.model_fields)
+
+
+def _likeness(field: str, known: str) -> float:
+    """From 0 to 1. Units and the order of letters are not what tells two names apart."""
+    if sorted(field) == sorted(known):
+        return 1.0
+    pairs = (field, known), (UNIT.sub("", field), UNIT.sub("", known))
+    return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,9 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib import admin
 from django.core.checks import run_checks
+from pydantic import ValidationError
 
+from jobs.conf import conf
 from jobs.models import Job
 
 
@@ -30,6 +32,11 @@ def test_the_admin_has_no_finding():
     [
         ({"JOBS_TIMEOUT_S": "soon"}, "jobs.E001"),
         ({"JOBS_TIMOUT_S": "5"}, "jobs.E002"),
+        ({"JOBS_ATTEMPTS_MAX": "5"}, "jobs.E002"),
+        ({"JOBS_LEASE_SECONDS": "5"}, "jobs.E002"),
+        ({"JOBS_FIAL": ""}, "jobs.E002"),
+        ({"JOBS_BOARD_URL": "/jobs"}, "jobs.W013"),
+        ({"JOBS_DATABASE_URL": "postgres://…"}, "jobs.W013"),
         ({"JOBS_LEASE_S": "8"}, "jobs.E003"),
         ({"RQ_QUEUES": {"default": {}}}, "jobs.E004"),
         ({"INSTALLED_APPS": ["jobs"]}, "jobs.E005"),
@@ -78,3 +85,25 @@ def test_every_finding_says_what_to_do(settings):
     found = [message for message in run_checks() if str(message.id).startswith("jobs.")]
     assert found
     assert all(message.hint for message in found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["JOBS_BOARD_URL", "JOBS_PER_PAGE", "JOBS_EMAIL", "JOBS_DATABASE_URL", "JOBS_API_KEY", "JOBS_LOGO", "JOBS_LIST"],
+)
+def test_settings_of_another_program_stop_nobody(name, settings):
+    setattr(settings, name, "theirs")
+    found = [message for message in run_checks() if str(message.id).startswith("jobs.")]
+    assert [message.id for message in found] == ["jobs.W013"]
+    assert conf().queues
+
+
+def test_a_service_link_in_django_s_settings_is_passed_over(settings):
+    settings.JOBS_API_PORT = "tcp://10.0.0.1:80"
+    assert ids() == []
+
+
+def test_a_slip_stops_also_what_runs_no_checks(settings):
+    settings.JOBS_CONCURENCY = "5"
+    with pytest.raises(ValidationError, match="concurency"):
+        conf()

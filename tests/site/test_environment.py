@@ -119,6 +119,35 @@ def test_a_folder_is_no_settings_file(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+LINKS = {
+    "JOBS_SERVICE_HOST": "10.0.0.1",
+    "JOBS_SERVICE_PORT": "80",
+    "JOBS_SERVICE_PORT_HTTP": "80",
+    "JOBS_PORT": "tcp://10.0.0.1:80",
+    "JOBS_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "JOBS_PORT_80_TCP_PROTO": "tcp",
+    "JOBS_PORT_8000_8005_TCP_START": "8000",
+    "JOBS_API_SERVICE_HOST": "10.0.0.1",
+    "JOBS_API_PORT": "tcp://10.0.0.1:80",
+    "JOBS_DATABASE_PORT_5432_TCP_ADDR": "10.0.0.2",  # close to JOBS_DATABASE
+    "JOBS_QUEUES_SERVICE_PORT_METRICS": "9090",
+    "JOBS_HORSES_PORT": "udp://10.0.0.3:53",
+    "JOBS_NAME": "/web/jobs",
+    "JOBS_API_ENV_DEBUG": "1",
+}
+
+
+def test_the_variables_that_a_platform_sets_for_its_services_are_no_settings(tmp_path):
+    done = manage(tmp_path, "check", DEBUG="1", **LINKS)
+    assert (done.returncode, "jobs." in done.stderr) == (0, False), done.stderr
+
+
+def test_a_slip_is_named_also_between_the_variables_of_a_platform(tmp_path):
+    done = manage(tmp_path, "check", DEBUG="1", JOBS_LEASE_SECONDS="9", **LINKS)
+    assert done.returncode == 1
+    assert "Did you mean JOBS_LEASE_S?" in done.stderr
+
+
 def test_a_database_that_is_away_is_one_sentence(tmp_path):
     done = manage(tmp_path, "migrate", DEBUG="1", DATABASE_URL="postgres://nobody@127.0.0.1:1/jobs")
     assert done.returncode == 1
