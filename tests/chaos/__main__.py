@@ -17,7 +17,8 @@ QUIET_S = 6.0
 """Until then nothing but `succeeded` is believed of the mirror."""
 
 LONG_MINUTES = 4
-SHOWN = 25
+SHOWN = 5
+SHOWN_CHARACTERS = 400
 
 
 def main() -> int:
@@ -32,6 +33,12 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--lease", type=float, help="seconds; default: 15, and 5 in runs of less than 4 minutes")
     parser.add_argument("--faults", default="", help="only these kinds, separated by commas")
+    parser.add_argument(
+        "--hostile", default="", help="only these kinds of hostile jobs, separated by commas; none: nothing hostile"
+    )
+    parser.add_argument(
+        "--pending", action="store_true", help="with what shows defects that are known and not mended yet"
+    )
     parser.add_argument("--mutant", default="", help="take out one safeguard: the checker must see it")
     parser.add_argument("--drain", type=float, default=DRAIN_S, help="seconds that jobs may take to end after healing")
     parser.add_argument("--keep", action="store_true", help="keep the folder: history, logs, database")
@@ -63,18 +70,33 @@ def main() -> int:
 
 
 def _run(site: Site, history: History, options: argparse.Namespace) -> list[tuple[str, str]]:
-    from tests.chaos import checker
+    from tests.chaos import checker, hostile_faults, pending, restore, watch
     from tests.chaos.clients import Client
+    from tests.chaos.hostile.requests import KINDS, HostileClient
     from tests.chaos.nemesis import Nemesis
     from tests.chaos.play import CLIENTS, chosen, play
 
     clients = [Client(site, history, f"client-{n}", f"{options.seed}/{n}") for n in range(CLIENTS)]
-    nemesis = Nemesis(site, history, f"{options.seed}/nemesis", chosen(options.faults))
+    left_out = frozenset() if options.pending else pending.HOSTILE | pending.FAULTS | pending.LAWS
+    hostile = [kind for kind in chosen(options.hostile) or KINDS if kind not in left_out]
+    clients.append(HostileClient(site, history, "stranger", f"{options.seed}/stranger", hostile))
+    only = chosen(options.faults)
+    kinds = {name: fault for name, fault in hostile_faults.kinds(site.database).items() if name not in left_out}
+    nemesis = Nemesis(site, history, f"{options.seed}/nemesis", only, kinds)
+    site.on_end = lambda role, pid, code: history.note("harness", "ended", role=role, pid=pid, code=code)
+    watcher = watch.Watcher(site, history)
+    watcher.start()
     play(site, clients, nemesis, options.minutes)
     _drain(site, options.drain)
     site.heal()
     time.sleep(QUIET_S)
-    return checker.violations(checker.gather(site, history))
+    history.note("harness", "quiet", commands=watch.commands_a_second(site, QUIET_S))
+    watcher.stopping.set()
+    watcher.join()
+    broken = [found for found in checker.violations(checker.gather(site, history)) if found[0] not in left_out]
+    if (not only or restore.NAME in only) and restore.NAME not in left_out:
+        broken += [("I23", words) for words in restore.violations(site)]
+    return broken
 
 
 def _drain(site: Site, patience_s: float) -> None:
@@ -116,7 +138,10 @@ def _print(site: Site, history: History, broken: list[tuple[str, str]]) -> None:
         f" ({len(repaired)} times)",
         f"violations  {len(broken)}",
     ]  # fmt: skip
-    lines += [f"  {law}: {words}" for law, words in broken[:SHOWN]]
+    by_law = {law: [words for name, words in broken if name == law] for law, _ in broken}
+    for law, sentences in by_law.items():
+        lines += [f"  {law}: {words[:SHOWN_CHARACTERS]}" for words in sentences[:SHOWN]]
+        lines += [f"  {law}: and {len(sentences) - SHOWN} more"] if len(sentences) > SHOWN else []
     sys.stdout.write("\n".join(lines) + "\n")
 
 

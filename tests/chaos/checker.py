@@ -1,6 +1,6 @@
 """The checker: after a fault run it compares database, events, mirror, history and ledgers, from outside.
 
-Each law I1 to I12 is one function over the evidence; what it yields are violations, in words.
+Each law I1 to I12 is one function here, and each further one in `promises.py`, over the evidence; what it yields are violations, in words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jobs import mirror
 from jobs.lifecycle import FINAL, TRANSITIONS
 from jobs.models import Event, IdempotencyKey, Job
 from jobs.models.clock import parse
-from tests.chaos import faults
+from tests.chaos import faults, hostile_faults, promises
 from tests.chaos.handlers import TABLE
 from tests.chaos.history import History
 from tests.chaos.site import CLIENT, SCHEDULE, SCHEDULE_S, Site
@@ -60,6 +60,9 @@ class Evidence:
         until = at if until is None else until
         return any(kind in kinds and start <= until and at <= end for kind, start, end in self.windows)
 
+    def story(self, job_id: str) -> str:
+        return " ".join(f"{event.event}@{event.attempt}" for event in self.events[job_id])
+
 
 def gather(site: Site, history: History) -> Evidence:
     found = Evidence(site, history)
@@ -88,6 +91,8 @@ def policy_of(job: Job) -> str:
     payload: dict[str, Any] = job.payload if isinstance(job.payload, dict) else {}
     if job.type == "echo":
         return str(payload.get("onDoubt", "hold")) if payload.get("effect") else ""
+    if job.type in ("chaos-flip", "chaos-refused"):
+        return "hold"
     return str(payload.get("effect", "")) if job.type == "chaos" else ""
 
 
@@ -108,7 +113,7 @@ def nothing_is_lost(found: Evidence) -> Iterator[str]:
             yield f"the accepted job {job_id} ({key}) is not there"
     for job_id, job in found.jobs.items():
         if job.status not in (*FINAL, "in_doubt"):
-            yield f"job {job_id} is still {job.status}: {_story(found, job_id)}"
+            yield f"job {job_id} is still {job.status}: {found.story(job_id)}"
 
 
 def a_key_is_one_job(found: Evidence) -> Iterator[str]:
@@ -131,7 +136,7 @@ def effects_happen_once(found: Evidence) -> Iterator[str]:
     for job_id, job in found.jobs.items():
         policy, lines, rows = policy_of(job), found.effects[job_id], found.rows[job_id]
         if policy in ("hold", "skip") and lines > 1:
-            yield f"the effect ({policy}) of {job_id} happened {lines} times: {_story(found, job_id)}"
+            yield f"the effect ({policy}) of {job_id} happened {lines} times: {found.story(job_id)}"
         if len(found.effect_keys[job_id]) > 1:
             yield f"the effect of {job_id} happened under {found.effect_keys[job_id]}"
         if rows > 1 or (policy == "transactional" and job.status == "succeeded" and rows != 1):
@@ -141,7 +146,7 @@ def effects_happen_once(found: Evidence) -> Iterator[str]:
 def success_has_its_effect(found: Evidence) -> Iterator[str]:
     for job_id, job in found.jobs.items():
         if job.status == "succeeded" and policy_of(job) in ("hold", "repeat") and not found.effects[job_id]:
-            yield f"job {job_id} succeeded without its effect ({policy_of(job)}): {_story(found, job_id)}"
+            yield f"job {job_id} succeeded without its effect ({policy_of(job)}): {found.story(job_id)}"
         if job.status == "in_doubt" and policy_of(job) != "hold":
             yield f"job {job_id} is in doubt, though its effect is {policy_of(job) or 'none'}"
 
@@ -163,7 +168,7 @@ def only_legal_transitions(found: Evidence) -> Iterator[str]:
                 is_legal &= event.actor in transition.actors
             status = event.target
         if not is_legal or job.status != status or job.attempt != attempt:
-            yield f"job {job_id} ({job.status}, attempt {job.attempt}) has no legal life: {_story(found, job_id)}"
+            yield f"job {job_id} ({job.status}, attempt {job.attempt}) has no legal life: {found.story(job_id)}"
 
 
 def no_zombie_counts(found: Evidence) -> Iterator[str]:
@@ -214,7 +219,11 @@ def the_mirror_is_true(found: Evidence) -> Iterator[str]:
 
 
 def errors_are_excused(found: Evidence) -> Iterator[str]:
-    excuses = faults.DATABASE_AWAY | (faults.STOPS if found.site.database == "sqlite" else frozenset())
+    excuses = (
+        faults.DATABASE_AWAY
+        | hostile_faults.DATABASE_HELD
+        | (faults.STOPS if found.site.database == "sqlite" else frozenset())
+    )
     allowed = {"conflict": {422}, "cancel": {409}, "retry": {409}}
     for entry in [*found.history.of("fail"), *found.history.of("ok")]:
         op, status = entry["op"], entry["status"]
@@ -232,7 +241,7 @@ def budgets_hold(found: Evidence) -> Iterator[str]:
         if job.failures > job.failures_allowed or job.crashes > job.crashes_allowed:
             yield f"job {job_id} has {job.failures} failures and {job.crashes} crashes"
         if job.status == "failed" and job.failures < job.failures_allowed and job.crashes < job.crashes_allowed:
-            yield f"job {job_id} failed with allowances left: {job.error_code} {_story(found, job_id)}"
+            yield f"job {job_id} failed with allowances left: {job.error_code} {found.story(job_id)}"
 
 
 def recovery_is_in_time(found: Evidence) -> Iterator[str]:
@@ -260,13 +269,10 @@ LAWS: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "I10": errors_are_excused,
     "I11": budgets_hold,
     "I12": recovery_is_in_time,
+    **promises.LAWS,
 }
 
 
 def violations(found: Evidence) -> list[tuple[str, str]]:
     """(law, what broke it)."""
     return [(name, words) for name, law in LAWS.items() for words in law(found)]
-
-
-def _story(found: Evidence, job_id: str) -> str:
-    return " ".join(f"{event.event}@{event.attempt}" for event in found.events[job_id])

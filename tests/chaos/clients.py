@@ -19,6 +19,8 @@ PACE_S = 0.12
 class Client(threading.Thread):
     """One actor with its own dice; `finish` asks until nothing is unanswered."""
 
+    pace_s = PACE_S
+
     def __init__(self, site: Site, history: History, name: str, seed: str) -> None:
         super().__init__(name=name, daemon=True)
         self.site, self.history, self.dice = site, history, random.Random(seed)
@@ -36,7 +38,7 @@ class Client(threading.Thread):
         }  # fmt: skip
 
     def run(self) -> None:
-        while not self.stopping.wait(PACE_S * self.dice.uniform(0.5, 1.5)):
+        while not self.stopping.wait(self.pace_s * self.dice.uniform(0.5, 1.5)):
             (act,) = self.dice.choices(list(self._acts), weights=list(self._acts.values()))
             act()
 
@@ -143,6 +145,8 @@ class Client(threading.Thread):
             return None
         kind = "ok" if reply.status < 400 else "fail"
         facts = {"id": document.get("id"), "job_status": document.get("status")} if kind == "ok" else {}
+        if kind == "ok" and what == "submit" and "delaySeconds" in body:
+            facts["delay_s"] = body["delaySeconds"]
         if what == "batch" and kind == "ok":
             good = [item["job"] for item in document["items"] if item["status"] in (200, 202)]
             facts["accepted"] = [(job["idempotencyKey"], job["id"]) for job in good]

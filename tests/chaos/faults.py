@@ -28,6 +28,7 @@ class Stage:
     site: Site
     history: History
     dice: random.Random
+    number: int = 0
 
     def worker(self) -> str:
         return self.dice.choice(WORKERS)
@@ -359,6 +360,13 @@ STOPS = frozenset({"stop horse", "stop parent", "stop both"})
 """On SQLite a process that is stopped inside its transaction holds the only write lock."""
 
 
-def kinds(database: str) -> dict[str, Callable[[Stage], None]]:
-    chosen = ANYWHERE + (ON_SQLITE if database == "sqlite" else ON_POSTGRES)
+Kinds = dict[str, Callable[[Stage], None]]
+
+
+def named(*chosen: Callable[[Stage], None]) -> Kinds:
     return {fault.__name__.replace("_", " "): fault for fault in chosen}
+
+
+def kinds(database: str) -> Kinds:
+    chosen = ANYWHERE + (ON_SQLITE if database == "sqlite" else ON_POSTGRES)
+    return named(*chosen)

@@ -94,6 +94,13 @@ def early_acknowledgement() -> None:
     Group._committed = committed  # type: ignore[method-assign]
 
 
+def replica_is_read() -> None:
+    """Routers of the project decide where decisions are read."""
+    from jobs import database
+
+    database.Router.db_for_read = lambda self, model, **hints: None  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "no fence": no_fence,
     "no unique key": no_unique_key,
@@ -101,6 +108,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "effect recorded after sending": effect_recorded_after,
     "no dead-man timer": no_dead_man,
     "acknowledgement before commit": early_acknowledgement,
+    "replica is read": replica_is_read,
 }
 
 

@@ -22,12 +22,15 @@ class Nemesis(threading.Thread):
 
     stage: type[faults.Stage] = faults.Stage
 
-    def __init__(self, site: Site, history: History, seed: str, only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, site: Site, history: History, seed: str, only: tuple[str, ...] = (), kinds: faults.Kinds | None = None
+    ) -> None:
+        """`kinds`: faults by name; without them, those that have a meaning for other systems too."""
         super().__init__(name="nemesis", daemon=True)
         self.site, self.history, self.dice = site, history, random.Random(seed)
         self.stopping = threading.Event()
         self.number = 0
-        self._kinds = faults.kinds(site.database)
+        self._kinds = faults.kinds(site.database) if kinds is None else kinds
         if only:
             self._kinds = {name: fault for name, fault in self._kinds.items() if name in only}
 
@@ -43,7 +46,7 @@ class Nemesis(threading.Thread):
 
     def _strike(self, kind: str, fault: Callable[[faults.Stage], None]) -> None:
         self.number += 1
-        stage = self.stage(self.site, self.history, random.Random(self.dice.random()))
+        stage = self.stage(self.site, self.history, random.Random(self.dice.random()), self.number)
         self.history.note("nemesis", "break", fault=kind, number=self.number)
         try:
             fault(stage)

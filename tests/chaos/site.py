@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import replica
 from tests.chaos.proxy import Mode, Proxy
 from tests.support import http, postgres
 from tests.support.eventually import eventually
@@ -39,6 +42,8 @@ def make(database: str, lease_s: float) -> dict[str, str]:
         "JOBS_RENEW_S": str(lease_s / 5),
         "JOBS_RATE_LIMIT": "",
         "JOBS_STOP_GRACE_S": "3",
+        "JOBS_HARD_TIMEOUT_EXTRA_S": "2",
+        "JOBS_QUEUES": "high default low bulk",
         "DATABASE_URL": "",
         "REDIS_URL": "",
         "EMAIL_URL": "",
@@ -56,6 +61,8 @@ class Site:
     program: list[str] | None = None
     """What the roles' arguments are given to; None: `manage.py`."""
 
+    has_replica = True
+
     def __init__(self, database: str, lease_s: float, mutant: str = "") -> None:
         from jobsite import broker
 
@@ -65,6 +72,12 @@ class Site:
         self.processes: dict[str, Process] = {}
         self.lock = threading.RLock()
         self.is_closing = False
+        self.calm = threading.Event()
+        """Set while nothing deadly is to be asked for."""
+
+        self.on_end: Callable[[str, int, int], object] = lambda role, pid, code: None
+        """Called with the exit code of a process that ended by itself."""
+
         self._starter = ThreadPoolExecutor(max_workers=1)
         self._mutant = mutant
         (self.folder / "logs").mkdir()
@@ -74,6 +87,7 @@ class Site:
         self.server = postgres.server(self.folder) if database == "postgres" else None
         self.database_proxy = Proxy(self.server.port) if self.server else None
         self._prepare()
+        self.replica = replica.started(self.folder, self.server) if self.has_replica else None
         self.roles = self._roles()
 
     def _roles(self) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -111,20 +125,42 @@ class Site:
             )
         return found
 
+    def rival_url(self) -> str:
+        """Another environment's database, made at first use."""
+        folder = self.folder / "rival"
+        url = f"sqlite:///{folder / 'jobs.sqlite3'}" if self.server is None else self.server.url("rival")
+        if not folder.exists():
+            import psycopg
+
+            folder.mkdir()
+            if self.server is not None:
+                with psycopg.connect(self.server.url("postgres"), autocommit=True) as connection:
+                    connection.execute("CREATE DATABASE rival")
+            environment = {**os.environ, "DATABASE_URL": url}
+            command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
+            subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)
+        return url
+
     # --- processes --------------------------------------------------------------------------------
 
     def start(self, role: str, **environment: str) -> Process:
+        arguments, own = self.roles[role]
+        with self.lock:
+            started = self.processes[role] = self.process(role, arguments, {**own, **environment}, self.program)
+        return started
+
+    def process(
+        self, name: str, arguments: list[str], environment: dict[str, str], program: list[str] | None = None
+    ) -> Process:
+        """One more process, with the site's environment and the mutant; it is not started again by `ensure`."""
         from tests.chaos.mutants import VARIABLE
 
-        arguments, own = self.roles[role]
-        everything = {**os.environ, **own, VARIABLE: self._mutant, **environment}
-        with self.lock:
-            log = self.folder / "logs" / f"{role}.log"
-            # One thread for all of them: they die with the thread that started them.
-            process = self.processes[role] = self._starter.submit(
-                Process, arguments, everything, log, self.program
-            ).result()
-        return process
+        everything = {**os.environ, VARIABLE: self._mutant, **environment}
+        if self.replica is not None:
+            everything[replica.VARIABLE] = self.replica.name
+        log = self.folder / "logs" / f"{name}.log"
+        # One thread for all of them: they die with the thread that started them.
+        return self._starter.submit(Process, arguments, everything, log, program).result()
 
     def start_all(self) -> None:
         for role in self.roles:
@@ -141,6 +177,8 @@ class Site:
         with self.lock:
             for role, process in self.processes.items():
                 if not process.is_alive and not self.is_closing:
+                    if not process.was_told:
+                        self.on_end(role, process.pid, process.wait())
                     self.start(role)
 
     def horse(self, role: str) -> int | None:
@@ -186,6 +224,8 @@ class Site:
         for process in self.processes.values():
             process.destroy()
         broker.stop(self.folder)
+        if self.replica is not None:
+            self.replica.close()
         if self.server is not None:
             self.server.stop()
         if is_kept:

@@ -20,6 +20,7 @@ SEEN_BY = {
     "effect recorded after sending": ("kill horse, kill worker", {"I3"}),
     "no dead-man timer": ("stop both, stop parent", {"I7"}),
     "acknowledgement before commit": ("kill api", {"I1"}),
+    "replica is read": ("hold replica", {"I3", "I10"}),
 }
 """By mutant: faults that bring it out, and laws of which at least one must be found broken."""
 

@@ -51,6 +51,14 @@ class PostgresServer:
         )
         self.start()
 
+    def copy_of(self, primary: PostgresServer, settings: Mapping[str, str]) -> None:
+        """A streaming standby of that server, in place of `create`."""
+        self._own(self.root)
+        source = f"host=127.0.0.1 port={primary.port} user=postgres"
+        self._run([self._binary("pg_basebackup"), "-D", self.data, "-R", "-X", "stream", "-c", "fast", "-d", source])
+        self.settings = {**self.settings, **settings}
+        self.start()
+
     def open_to(self, network: str, address: str) -> None:
         """Listen on that address as well, for whoever asks from there. Restarts it."""
         with (self.data / "pg_hba.conf").open("a") as rules:
@@ -106,6 +114,10 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
+
+    def run(self, name: str, *arguments: str) -> None:
+        """One of PostgreSQL's programs, as the server's user."""
+        self._run([self._binary(name), *arguments])
 
     def _binary(self, name: str) -> Path:
         return _binaries(self.root) / name

@@ -30,6 +30,9 @@ class Process:
     ):
         self.arguments = arguments
         self.log_path = log_path
+        self.was_told = False
+        """Whether it was asked to stop."""
+
         with log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [*(executable or [sys.executable, str(ROOT / "manage.py")]), *arguments],
@@ -60,6 +63,7 @@ class Process:
         return sorted(pid for pid in pids if "manage.py" in _read(Path(f"/proc/{pid}/cmdline")))
 
     def send(self, signum: signal.Signals) -> None:
+        self.was_told |= signum in (signal.SIGTERM, signal.SIGINT)
         self._popen.send_signal(signum)
 
     def wait(self, timeout_s: float = 40) -> int:

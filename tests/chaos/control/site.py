@@ -40,6 +40,7 @@ class ControlSite(site.Site):
     reach the broker through proxies."""
 
     program = [sys.executable]
+    has_replica = False
 
     def __init__(self, lease_s: float, hands: int = HANDS, schedules: Sequence[str] = SCHEDULES) -> None:
         self._hands, self.schedules = hands, schedules
