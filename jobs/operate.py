@@ -6,11 +6,12 @@ times; what its status does not allow raises NotAllowed with the statuses that w
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from jobs import lifecycle, queue, registry, transitions
+from jobs import lifecycle, queue, queue_names, registry, transitions
 from jobs.conf import conf
 from jobs.database import atomic, connection, on_commit
 from jobs.errors import EffectNotSettled, JobNotFound, MalformedRequest, NotAllowed, UnknownQueue, UnknownType
@@ -20,6 +21,11 @@ from jobs.models.clock import NOW
 from jobs.rows import Row
 from jobs.sql import db_id, for_update, is_postgresql
 from jobs.texts import Unstorable, clean_text, to_json
+
+log = logging.getLogger("jobs.operate")
+
+MOVED_AT_ONCE = 500
+"""Jobs a transaction: short ones do not disturb accepting."""
 
 RACES = 5
 """How often a job may change under our hands before we give up."""
@@ -116,7 +122,7 @@ def resume_queue(name: str, who: str) -> None:
 
 
 def _set_pause(name: str, paused_at: str, who: str) -> None:
-    if name not in conf().queues:
+    if queue_names.unknown_among([name]):
         raise UnknownQueue(f"there is no queue {name!r}")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -126,6 +132,58 @@ def _set_pause(name: str, paused_at: str, who: str) -> None:
             " paused_by = excluded.paused_by",
             [name, who],
         )
+
+
+def move_queue(source: str, target: str, who: str) -> int:
+    """Give all open jobs of a queue another one, in short transactions; how many.
+
+    Those that run go on, and keep the new queue for their next attempt. Raises UnknownQueue.
+    """
+    if unknown := queue_names.unknown_among([source]):
+        raise UnknownQueue(f"there is no queue {unknown[0]!r}, and no open job waits in one of that name")
+    if target not in conf().queues:
+        raise UnknownQueue(
+            f"there is no queue {target!r}; JOBS_QUEUES has {', '.join(conf().queues)}", queues=conf().queues
+        )
+    if source == target:
+        raise MalformedRequest(f"the jobs of {source!r} are in that queue already")
+    count = 0
+    for _ in range(RACES):  # a job may change its status behind the one that is looked at
+        count += sum(_move_all(source, target, status) for status in lifecycle.OPEN)
+        if not queue_names.holds_open(source):
+            break
+    _forget_list(source)
+    log.info("moved the jobs of a queue from=%s to=%s jobs=%d who=%s", source, target, count, who)
+    return count
+
+
+def _move_all(source: str, target: str, status: Status) -> int:
+    count = 0
+    last: uuid.UUID | None = None
+    while True:
+        with atomic():
+            moved = transitions.change_queue(source, target, status, last, MOVED_AT_ONCE)
+        if not moved:
+            return count
+        queue.push(moved)
+        count += len(moved)
+        if status != Status.QUEUED:  # those come in the order of their list, and leave what is searched
+            last = moved[-1].id
+
+
+def _forget_list(name: str) -> None:
+    """Drop the list of a queue whose jobs were given another one. What is pushed in this moment is found as lost; an id that
+    stays, since Redis does not answer, is delivered twice, which does no harm."""
+    try:
+        queue.broker().delete(queue.LIST + name)
+        queue.broker().srem("rq:queues", queue.LIST + name)
+    except queue.OUTAGE as error:
+        log.warning("Redis did not drop the list of a queue queue=%s error=%s", name, type(error).__name__)
+
+
+def unsuspend() -> bool:
+    """Undo `rq suspend`, which stops all workers of this Redis; whether they were suspended. Raises one of OUTAGE."""
+    return bool(queue.broker().delete(queue.SUSPENDED))
 
 
 def _try(

@@ -40,6 +40,8 @@ log = logging.getLogger("jobs.queue")
 PERFORM = "jobs.worker.perform"
 LIST = "rq:queue:"
 HASH = "rq:job:"
+SUSPENDED = "rq:suspended"
+"""RQ's own switch (`rq suspend`), which stops every worker of this Redis."""
 
 _CLEAN_UP = "if not redis.call('LPOS', ARGV[1], ARGV[2]) then redis.call('DEL', KEYS[1]) end"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from jobs import mirror, queue
+from jobs import mirror, queue, queue_names
 from jobs.conf import conf
 from jobs.database import connection
 from jobs.models.clock import NOW, fixed, parse
@@ -66,7 +66,7 @@ def _is_half_missing() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM jobs_job WHERE status = 'queued'")
         (queued,) = cursor.fetchone()
-    held = sum(queue.broker().llen(queue.LIST + name) for name in conf().queues)
+    held = sum(queue.broker().llen(queue.LIST + name) for name in queue_names.known())
     return bool(queued > 2 * held + ON_THEIR_WAY)
 
 
@@ -88,7 +88,7 @@ def everything(beat: int, epoch: int) -> Rebuilt:
         )
     pipeline = broker.pipeline(transaction=False)
     pipeline.set(mirror.EPOCH, mirror.epoch_text(epoch))
-    for name in conf().queues:
+    for name in queue_names.known():
         pipeline.delete(queue.LIST + name)
     pipeline.execute()
     pushed = _walk("status = 'queued'", "queued_at", broker, is_push=True)

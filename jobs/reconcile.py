@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from django.db import DatabaseError, InterfaceError
 
-from jobs import leases, process, queue, rebuild, transitions
+from jobs import leases, process, queue, queue_names, rebuild, transitions
 from jobs.conf import conf
 from jobs.database import atomic, connection
 from jobs.lifecycle import Actor
@@ -98,7 +98,7 @@ class Housekeeper:
             rebuilt = self._keep_up(beat, epoch, is_thorough)  # 5
             if rebuilt is not None:
                 return replace(report, repushed=rebuilt.pushed, mirrored=rebuilt.mirrored, epoch=epoch + 1)
-            repushed = sum(map(rebuild.repush_lost, conf().queues)) if rebuild.is_any_queued() else 0  # 6
+            repushed = sum(map(rebuild.repush_lost, queue_names.known())) if rebuild.is_any_queued() else 0  # 6
             return replace(report, repushed=repushed)
         except queue.OUTAGE as error:
             if not self._must_rebuild:

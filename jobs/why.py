@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs import queue
+from jobs.conf import conf
 from jobs.documents import isotime
 from jobs.lifecycle import Status
 from jobs.models import Effect, Housekeeping, Job, Lease, QueueState, clock, heard_leases
@@ -22,9 +23,6 @@ MOST_AHEAD = 1000
 
 LATE = dt.timedelta(seconds=5)
 """Beyond this a due job that housekeeping did not promote means that nobody does the housekeeping."""
-
-SUSPENDED = "rq:suspended"
-"""RQ's own switch (`rq suspend`), which stops every worker of this Redis."""
 
 
 def waiting(job: Job) -> Answer | None:
@@ -53,16 +51,25 @@ def _scheduled(job: Job) -> Answer:
         return _answer(
             "no-housekeeping",
             f"It is due since {isotime(due)}, but no worker or scheduler promotes due jobs.",
-            "Start a worker (`manage.py rqworker`) or a scheduler (`manage.py rqscheduler`).",
+            "Start a worker (`python manage.py rqworker`) or a scheduler (`python manage.py rqscheduler`).",
         )
     if job.failures or job.crashes:
         ended = f"{job.failures} of {job.failures_allowed} failures and {job.crashes} of {job.crashes_allowed} crashes"
         return _answer(
             "not-due",
-            f"Its next attempt is due at {isotime(due)}, after {ended}; the last error: {job.error_code or 'unknown'}.",
-            "Wait, or promote it to try again now.",
+            f"Its next attempt is due at {isotime(due)}, after {ended}; the last error: {job.error_code or 'unknown'}."
+            f"{_not_served(job, now)}",
+            "Wait, or promote it in the admin to try again now.",
         )
-    return _answer("not-due", f"It is not due until {isotime(due)}.", "Wait, or promote it to run it now.")
+    said = f"It is not due until {isotime(due)}.{_not_served(job, now)}"
+    return _answer("not-due", said, "Wait, or promote it in the admin to run it now.")
+
+
+def _not_served(job: Job, now: dt.datetime) -> str:
+    """A second sentence, for a job that will wait when its time comes: its queue left the settings."""
+    if job.queue in conf().queues or any(job.queue in lease.queues for lease in heard_leases(now)):
+        return ""
+    return f" JOBS_QUEUES does not name its queue {job.queue}, and no worker serves it."
 
 
 def _is_kept_house(now: dt.datetime) -> bool:
@@ -76,7 +83,7 @@ def _queued(job: Job) -> Answer:
         return _answer(
             "paused",
             f"The queue {job.queue} has been paused by {paused.paused_by or 'somebody'} since {isotime(paused.paused_at)}.",
-            "Resume the queue.",
+            f"Resume the queue: `python manage.py queues resume {job.queue}`.",
         )
     live = [lease for lease in heard_leases(clock.now()) if job.queue in lease.queues]
     if not live:
@@ -90,20 +97,26 @@ def _no_worker(job: Job) -> Answer:
     if silent:
         latest = max(silent, key=lambda lease: lease.renewed_at)
         said += f"; {latest.worker} did, but has been silent since {isotime(latest.renewed_at)}"
-    return _answer("no-worker", f"{said}.", f"Start one: `manage.py rqworker {job.queue}`.")
+    start = f"Start one: `python manage.py rqworker {job.queue}`"
+    if job.queue in conf().queues:
+        return _answer("no-worker", f"{said}.", f"{start}.")
+    move = f"or give its jobs a queue that has workers: `python manage.py queues move {job.queue} {conf().queues[0]}`"
+    return _answer("no-worker", f"{said}, and JOBS_QUEUES does not name it.", f"{start}; {move}.")
 
 
 def _broker_in_the_way() -> Answer | None:
     try:
-        is_suspended = bool(queue.broker().exists(SUSPENDED))
+        is_suspended = bool(queue.broker().exists(queue.SUSPENDED))
     except queue.OUTAGE:
         return _answer(
             "broker-unreachable",
             "Redis does not answer, so workers look for jobs in the database, which takes longer; nothing is lost.",
-            "Wait, and bring Redis back (`manage.py doctor` says more).",
+            "Wait, and bring Redis back (`python manage.py doctor` says more).",
         )
     if is_suspended:
-        return _answer("suspended", "All workers have been suspended through RQ.", "Run `rq resume`.")
+        return _answer(
+            "suspended", "All workers have been suspended through RQ.", "Undo it: `python manage.py queues unsuspend`."
+        )
     return None
 
 
@@ -118,11 +131,13 @@ def _busy_or_behind(job: Job, leases: Sequence[Lease]) -> Answer:
         return _answer(
             "threads-busy",
             f"All {threads} handler threads that serve {job.queue} are held, by {named}{others}; {ahead.text} ahead.",
-            "Wait, start another worker, or cancel what holds them.",
+            "Wait, start another worker (`python manage.py rqworker`), or cancel what holds them.",
         )
     if ahead.count:
         return _answer(
-            "ahead", f"{ahead.text} ahead of it in {job.queue}.", "Wait, or start another worker to go faster."
+            "ahead",
+            f"{ahead.text} ahead of it in {job.queue}.",
+            "Wait, or start another worker to go faster: `python manage.py rqworker`.",
         )
     return _answer("next", f"It is the next one in {job.queue}; a worker takes it in a moment.", "Look again.")
 
@@ -165,9 +180,9 @@ def _running(job: Job) -> Answer:
 def _in_doubt(job: Job) -> Answer:
     effect = Effect.objects.filter(job=job, status=Effect.Status.IN_DOUBT).order_by("id").first()
     if effect is None:
-        return _answer("effect-in-doubt", "It waits for a person.", f"See `manage.py effects list` for {job.id}.")
+        return _answer("effect-in-doubt", "It waits for a person.", "See `python manage.py effects list`.")
     return _answer(
         "effect-in-doubt",
         f"Whether its effect {effect.name} happened is in doubt since {isotime(effect.ended_at or effect.reserved_at)}.",
-        f"Find out, then settle it: `manage.py effects settle {job.id} {effect.name} --done|--not-done --evidence …`.",
+        f"Find out, then settle it: `python manage.py effects settle {job.id} {effect.name} --done --evidence HOW-YOU-KNOW`, or with `--not-done`.",
     )

@@ -12,9 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from jobs import registry
+from jobs import queue_names, registry
 from jobs.admin.search import clients_of
-from jobs.conf import conf
 from jobs.lifecycle import Status
 from jobs.models import Effect, Job
 
@@ -63,7 +62,7 @@ class QueueFilter(ColumnFilter):
     title = parameter_name = column = "queue"
 
     def values(self) -> Iterable[str]:
-        return conf().queues
+        return queue_names.known()
 
 
 class ClientFilter(ColumnFilter):

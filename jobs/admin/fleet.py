@@ -15,7 +15,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from jobs import operate
+from jobs import operate, queue_names
 from jobs.admin import show
 from jobs.admin.actions import record
 from jobs.admin.base import PagedAdmin
@@ -66,17 +66,21 @@ class Queue:
         return show.duration((timezone.now() - self.oldest_at).total_seconds())
 
     @property
+    def is_listed(self) -> bool:
+        return self.name in conf().queues
+
+    @property
     def is_paused(self) -> bool:
         return self.state is not None and self.state.paused_at is not None
 
 
 def queues() -> list[Queue]:
-    """All queues, in order of urgency; two short queries each, besides three for all."""
+    """All queues, in order of urgency; two short queries each, besides five for all."""
     states = {state.name: state for state in QueueState.objects.all()}
     running = list(Job.objects.filter(status=Status.RUNNING).values_list("queue", flat=True)[:COUNT_MOST])
     leases = list(heard_leases(timezone.now()).only("worker", "queues"))
     found: list[Queue] = []
-    for name in conf().queues:
+    for name in queue_names.holding_open():
         waiting = Job.objects.filter(queue=name, status=Status.QUEUED)
         oldest = waiting.order_by("queued_at").values_list("queued_at", flat=True).first()
         workers = count_workers(leases, name)
@@ -86,7 +90,7 @@ def queues() -> list[Queue]:
 
 @admin.register(QueueState)
 class QueueAdmin(PagedAdmin[QueueState]):
-    """A queue without a row is not paused, so the list is made from the settings, not from the rows."""
+    """A queue without a row is not paused, so the list is made from the settings and the open jobs, not from the rows."""
 
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view
@@ -98,7 +102,9 @@ class QueueAdmin(PagedAdmin[QueueState]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self.require_view(request)
         may_pause = request.user.has_perm(PAUSE)
-        return self.page(request, "queuestate/page.html", "Queues", queues=queues(), may_pause=may_pause)
+        return self.page(
+            request, "queuestate/page.html", "Queues", queues=queues(), may_pause=may_pause, first=conf().queues[0]
+        )
 
     def row_page(self, request: HttpRequest, state: QueueState) -> HttpResponse:
         return HttpResponseRedirect(self.url("changelist"))
@@ -108,7 +114,7 @@ class QueueAdmin(PagedAdmin[QueueState]):
         self.require_view(request)
         if not request.user.has_perm(PAUSE) or not isinstance(request.user, AbstractBaseUser):
             raise PermissionDenied(f"the permission {PAUSE} is needed")
-        if verb not in CONSEQUENCES or name not in conf().queues:
+        if verb not in CONSEQUENCES or name not in queue_names.holding_open():
             return self.gone(request, name)
         if request.method != "POST":
             sentences = [CONSEQUENCES[verb]]

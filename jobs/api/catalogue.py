@@ -9,12 +9,12 @@ from django.db.models import Sum
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import operate, registry
+from jobs import operate, queue_names, registry
 from jobs.api import components, depths
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.openapi import Answer, in_path, operation, query
-from jobs.conf import QUEUE_NAME, conf
+from jobs.conf import QUEUE_NAME
 from jobs.documents import isotime
 from jobs.errors import FieldError, JobNotFound, MalformedRequest, UnknownType
 from jobs.models import MinuteStat
@@ -75,7 +75,7 @@ def _type(job_type: JobType) -> dict[str, Any]:
 
 
 class Queues(ApiView):
-    """The queues that exist, most urgent first, with what waits and runs in them."""
+    """The queues of the settings, most urgent first, then others that hold open jobs: what waits and runs in each."""
 
     scopes: ClassVar = {"GET": "jobs:read"}
 
@@ -88,10 +88,13 @@ class _SetPause(ApiView):
     scopes: ClassVar = {"POST": "queues:manage"}
 
     def _answer(self, name: str) -> Response:
-        return Response(next(item for item in depths.queues() if item["name"] == name))
+        for item in depths.queues():
+            if item["name"] == name:
+                return Response(item)
+        raise JobNotFound("No such queue.")  # it left the settings, and its last open job has just ended
 
     def _check(self, name: str) -> None:
-        if name not in conf().queues:
+        if not QUEUE_NAME.fullmatch(name) or queue_names.unknown_among([name]):
             raise JobNotFound("No such queue.")
 
 

@@ -175,6 +175,10 @@ COMPONENTS: dict[str, Shape] = {
         queued=COUNT,
         running=COUNT,
         scheduled=COUNT,
+        listed={
+            "type": "boolean",
+            "description": "Whether JOBS_QUEUES names it; otherwise only its open jobs keep it.",
+        },
         oldestWaitSeconds=optional({"type": "number", "minimum": 0}),
         workers=COUNT,
     ),

@@ -8,18 +8,18 @@ from django.db.models import Count, Min
 
 from jobs.conf import conf
 from jobs.documents import isotime
-from jobs.lifecycle import Status
+from jobs.lifecycle import OPEN, Status
 from jobs.models import Job, QueueState, clock, count_workers, heard_leases
 
 COUNTED = (Status.QUEUED, Status.RUNNING, Status.SCHEDULED)
 
 
 def queues() -> list[dict[str, Any]]:
-    """A document for each queue of `conf().queues`, in that order."""
+    """A document for each queue of the settings, in that order, then for each other one that holds open jobs."""
     now = clock.now()
     counts: dict[tuple[str, str], Any] = {
         (row["queue"], row["status"]): row
-        for row in Job.objects.filter(status__in=COUNTED)
+        for row in Job.objects.filter(status__in=OPEN)
         .values("queue", "status")
         .annotate(count=Count("pk"), oldest=Min("queued_at"))
         .order_by()
@@ -27,12 +27,13 @@ def queues() -> list[dict[str, Any]]:
     paused = {state.name: state for state in QueueState.objects.filter(paused_at__isnull=False)}
     leases = list(heard_leases(now).only("worker", "queues"))
     found = []
-    for name in conf().queues:
+    for name in (*conf().queues, *sorted({name for name, _ in counts} - set(conf().queues))):
         waiting = counts.get((name, Status.QUEUED))
         state = paused.get(name)
         found.append(
             {
                 "name": name,
+                "listed": name in conf().queues,
                 "paused": state is not None,
                 "pausedBy": state.paused_by if state else None,
                 "pausedAt": isotime(state.paused_at) if state else None,

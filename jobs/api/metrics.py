@@ -32,6 +32,10 @@ def text() -> str:
         "jobs_queue_paused", "gauge", "1 while the queue is paused.",
         (("", {"queue": item["name"]}, int(item["paused"])) for item in queues),
     )  # fmt: skip
+    lines += _family(
+        "jobs_queue_workers", "gauge", "Workers that serve the queue.",
+        (("", {"queue": item["name"]}, item["workers"]) for item in queues),
+    )  # fmt: skip
     in_doubt = Job.objects.filter(status=Status.IN_DOUBT).aggregate(n=Count("pk"))["n"]
     lines += _family("jobs_in_doubt", "gauge", "Jobs that wait for a person.", [("", {}, in_doubt)])
     effects = Effect.objects.filter(status=Effect.Status.IN_DOUBT).aggregate(n=Count("pk"))["n"]

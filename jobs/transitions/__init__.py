@@ -12,6 +12,7 @@ from jobs.transitions.endings import Prepared, end_attempts, prepare, running_of
 from jobs.transitions.insert import NewJob, insert
 from jobs.transitions.moves import (
     cancel,
+    change_queue,
     promote,
     promote_due,
     request_cancel,
@@ -25,6 +26,7 @@ __all__ = [
     "NewJob",
     "Prepared",
     "cancel",
+    "change_queue",
     "claim",
     "end_attempts",
     "insert",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs import lifecycle
-from jobs.lifecycle import Actor, Event
+from jobs.lifecycle import Actor, Event, Status
 from jobs.models.clock import NOW, fixed
 from jobs.rows import Row, columns, fetch
 from jobs.sql import (
@@ -85,6 +85,27 @@ def rerun(job_id: uuid.UUID, max_crashes: int, *, actor: Actor, who: str) -> lis
         " crashes_allowed = crashes_allowed + %s"
     )
     return _move(Event.RERUN, [job_id], changes, [max_crashes], actor=actor, who=who)
+
+
+def change_queue(source: str, target: str, status: Status, after: uuid.UUID | None, limit: int) -> list[Row]:
+    """Give jobs of one open status another queue: at most `limit`, with ids beyond `after`. They keep everything else.
+
+    It is not a transition: the status stays. Queued jobs go to the end of the target's list, in their order. The version
+    rises, so that mirrors and the horse of a running job learn of the change. Rows that somebody has locked are left.
+    """
+    beyond, parameters = ("", []) if after is None else (" AND id > %s", [db_id(after)])
+    is_queued = status == Status.QUEUED
+    found = (
+        f"SELECT id FROM jobs_job WHERE status = '{status}' AND queue = %s{beyond}"
+        f" ORDER BY {'queued_at' if is_queued else 'id'} LIMIT {int(limit)}{for_update(skip_locked=True)}"
+    )
+    stamp = f", queued_at = {NOW}" if is_queued else ""
+    moved = fetch(
+        f"UPDATE jobs_job SET queue = %s, version = version + 1{stamp}"
+        f" WHERE id {in_few(found)} AND status || '' = '{status}' RETURNING {columns()}",
+        [target, source, *parameters],
+    )
+    return sorted(moved, key=lambda row: row.id)
 
 
 def _move(

@@ -119,7 +119,7 @@ def test_jobs_ahead_are_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -
 
 def test_workers_suspended_through_rq() -> None:
     worker("default")
-    queue.broker().set(why.SUSPENDED, 1)
+    queue.broker().set(queue.SUSPENDED, 1)
     assert answer(submit())["code"] == "suspended"
 
 

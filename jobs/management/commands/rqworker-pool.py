@@ -17,6 +17,7 @@ from jobs import process
 from jobs.checks import TAG
 from jobs.conf import conf
 from jobs.management.base import write_pid
+from jobs.management.commands.rqworker import require_known
 
 RESTART_S = 1.0
 """Seconds before a worker that died is started again."""
@@ -40,6 +41,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["num_workers"] < 1:
             raise CommandError("--num-workers is at least 1", returncode=2)
+        require_known(options["queues"])
         horses = options["horses"] if options["horses"] is not None else conf().horses or 1
         if not 1 <= horses <= 100:
             raise CommandError("--horses is 1 to 100", returncode=2)

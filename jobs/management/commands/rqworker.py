@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 from django_rq.management.commands.rqworker import Command as DjangoRqCommand
 from django_rq.workers import get_worker
 
+from jobs import queue_names
 from jobs.checks import TAG
 from jobs.conf import conf
 from jobs.management.base import write_pid
@@ -20,7 +24,8 @@ from jobs.worker import Worker
 class Command(DjangoRqCommand):
     help = (
         "Run a worker: a process that supervises another one, or several, which run handlers in threads. "
-        "Without names it serves all queues of JOBS_QUEUES, most urgent first. Stop it with Ctrl-C or SIGTERM: "
+        "Without names it serves all queues of JOBS_QUEUES, most urgent first; a queue that left them can be named "
+        "as long as jobs wait in it. Stop it with Ctrl-C or SIGTERM: "
         "running jobs get JOBS_STOP_GRACE_S seconds to end and are released otherwise; twice stops at once."
     )
     requires_system_checks = (TAG,)
@@ -41,11 +46,9 @@ class Command(DjangoRqCommand):
         if options["horses"] is not None and not 1 <= options["horses"] <= 100:
             raise CommandError("--horses is 1 to 100", returncode=2)
         names = args or conf().queues
-        unknown = [name for name in names if name not in conf().queues]
-        if unknown:
-            raise CommandError(
-                f"no such queue: {', '.join(unknown)} (JOBS_QUEUES has {' '.join(conf().queues)})", returncode=2
-            )
+        require_known(names)
+        for name in names:  # one that left the settings is served like the first of them
+            settings.RQ_QUEUES.setdefault(name, settings.RQ_QUEUES[conf().queues[0]])
         try:
             worker = get_worker(
                 *names,
@@ -73,6 +76,19 @@ class Command(DjangoRqCommand):
         )
         if isinstance(worker, Worker) and not is_well:
             sys.exit(1)
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raise CommandError for a queue that JOBS_QUEUES does not name, unless jobs wait in it."""
+    try:
+        unknown = queue_names.unknown_among(names)
+    except DatabaseError as error:
+        raise CommandError(f"The database does not answer: {error}") from None
+    if unknown:
+        raise CommandError(
+            f"no such queue: {', '.join(unknown)} (JOBS_QUEUES has {' '.join(conf().queues)}, and no job waits elsewhere)",
+            returncode=2,
+        )
 
 
 def run_reloading() -> None:
