@@ -1,15 +1,12 @@
-"""The status document: one shape for API answers, lists, `--json`, and the mirror in Redis."""
+"""The status document: one shape for API answers, lists, `--json`, and the mirror in Redis. Links are added by whoever shows it."""
 
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.models import Job
-
-API = "/api/jobs"
 
 
 def isotime(moment: dt.datetime | None) -> str | None:
@@ -19,17 +16,12 @@ def isotime(moment: dt.datetime | None) -> str | None:
     return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def links(job_id: uuid.UUID | str) -> dict[str, str]:
-    base = f"{API}/{job_id}"
-    return {"self": base, "status": f"{base}/status", "cancel": f"{base}/cancel", "retry": f"{base}/retry"}
-
-
 def error_document(code: str | None, message: str | None) -> dict[str, str] | None:
     return None if code is None else {"code": code, "message": message or ""}
 
 
 def status_document(job: Job) -> dict[str, Any]:
-    """The contract's status document of a row."""
+    """The contract's status document of a row, but for its links (`jobs.addresses`)."""
     return {
         "id": str(job.id),
         "type": job.type,
@@ -47,5 +39,4 @@ def status_document(job: Job) -> dict[str, Any]:
         "result": job.result,
         "error": error_document(job.error_code, job.error_message),
         "idempotencyKey": job.key,
-        "links": links(job.id),
     }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jobs.documents import error_document, links
+from jobs.documents import error_document
 from jobs.sql import as_raw, as_text, id_text, is_postgresql, py_id, run
 
 
@@ -47,10 +47,9 @@ class Row(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The status document, to be serialised by orjson: JSON columns are fragments."""
-        text_id = id_text(self.id)
+        """The status document without links, to be serialised by orjson: JSON columns are fragments."""
         return {
-            "id": text_id,
+            "id": id_text(self.id),
             "type": self.type,
             "status": self.status,
             "attempt": self.attempt,
@@ -66,7 +65,6 @@ class Row(NamedTuple):
             "result": _fragment(self.result),
             "error": error_document(self.error_code, self.error_message),
             "idempotencyKey": self.key,
-            "links": links(text_id),
         }
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.urls import reverse
 
+from jobs.addresses import mounted_at
 from jobs.api import keys
 from jobsite.environment import private_file
 
@@ -41,15 +43,15 @@ def api_key() -> Path:
     return private_file(path, secret + "\n")
 
 
-def introduction(url: str) -> list[str]:
+def introduction(origin: str) -> list[str]:
     """How to log in, how to call, and a command to paste for the first job; makes what is missing for it."""
     password, key = admin_password(), api_key()
     said = f"password {password.read_text().strip()}  ({password})" if password else "with the password it has already"
     return [
-        f"admin   {url}/admin/  user {ADMIN}, {said}",
+        f"admin   {origin}{reverse('admin:index')}  user {ADMIN}, {said}",
         f"API key {key.read_text().strip()}  ({key})",
         "a first job:",
-        f"curl -i {url}/api/jobs \\",
+        f"curl -i {origin}{mounted_at()}/jobs \\",
         f'    -H "Authorization: Bearer $(cat {key})" \\',
         "    -H 'Content-Type: application/json' \\",
         f"    -d '{json.dumps(WELCOME)}'",

@@ -31,6 +31,7 @@ class Environment(BaseSettings):
     allowed_hosts: str = ""
     csrf_trusted_origins: str = ""
     behind_tls_proxy: bool = False
+    force_script_name: str = Field("", pattern=r"^((/[\w.~-]+)+/?)?$")
 
     database_url: str = ""
     redis_url: str = ""

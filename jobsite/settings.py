@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from django.conf import global_settings
+
 from jobs.conf import Conf
 from jobsite import broker, environment, services
 from jobsite.environment import BASE_DIR
@@ -25,6 +27,7 @@ ALLOWED_HOSTS = _env.allowed_hosts.replace(",", " ").split() or (
 CSRF_TRUSTED_ORIGINS = _env.csrf_trusted_origins.replace(",", " ").split()
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _env.behind_tls_proxy else None
+FORCE_SCRIPT_NAME = _env.force_script_name or None
 X_FRAME_OPTIONS = "DENY"
 
 SERVE_HEAD_TIMEOUT_S = _env.serve_head_timeout_s
@@ -101,18 +104,12 @@ RQ = {
 RQ_SHOW_ADMIN_LINK = False
 
 EMAIL_FILE_PATH = str(DATA_DIR / "outbox")
-# What the API's description needs; its views state everything else of Django REST framework themselves.
-REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "jobs.api.openapi.Schema"}
+# The page that shows the API's description. Its views state everything else of Django REST framework themselves.
 SPECTACULAR_SETTINGS = {
     "TITLE": "Jobs API",
-    "DESCRIPTION": "Submit background jobs once, watch them, stop them, run them again.",
-    "VERSION": "1",
-    "OAS_VERSION": "3.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "deepLinking": True},
-    "POSTPROCESSING_HOOKS": ["jobs.api.openapi.complete"],
-    "SORT_OPERATIONS": False,
 }
 
 globals().update(services.mail(_env))
@@ -127,7 +124,8 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-STATIC_URL = "/static/"
+STATIC_URL = "static/"  # below the prefix, where there is one
+STORAGES = {**global_settings.STORAGES, "staticfiles": {"BACKEND": "jobsite.storage.Static"}}
 STATIC_ROOT = BASE_DIR / "static"
 # Served from the apps' own folders: nothing has to be collected before the first start.
 WHITENOISE_USE_FINDERS = True

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
 from wsgiref.types import WSGIApplication
 
 THREADS = 8
@@ -82,11 +81,14 @@ async def _read(receive: Receive) -> bytes | None:
 def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
     """PEP 3333's environment of a request."""
     server = scope.get("server") or ("localhost", 80)
+    script, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    if script and path.startswith(f"{script}/"):  # ASGI's path has the prefix in it, PEP 3333's has not
+        path = path.removeprefix(script)
     client = scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": quote(scope.get("root_path", "")),
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "SCRIPT_NAME": script.encode().decode("latin-1"),
+        "PATH_INFO": path.encode().decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1] or 0),

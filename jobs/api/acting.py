@@ -8,8 +8,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import operate
+from jobs.addresses import add_links
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
+from jobs.api.mounts import base_of
 from jobs.api.openapi import JOB_ID, Answer, operation
 from jobs.documents import status_document
 from jobs.errors import JobNotFound
@@ -35,8 +37,8 @@ class Cancel(ApiView):
         job, identity = self.visible_job(request, id), identity_of(request)
         event = operate.cancel(job.pk, actor=identity.actor, who=identity.who)
         if event is Event.REQUEST_CANCEL:
-            return Response(_document(job), status=202, headers={"Retry-After": "1"})
-        return Response(_document(job))
+            return Response(_document(request, job), status=202, headers={"Retry-After": "1"})
+        return Response(_document(request, job))
 
 
 class Retry(ApiView):
@@ -48,11 +50,11 @@ class Retry(ApiView):
     def post(self, request: Request, id: str) -> Response:
         job, identity = self.visible_job(request, id), identity_of(request)
         operate.rerun(job.pk, actor=identity.actor, who=identity.who)
-        return Response(_document(job))
+        return Response(_document(request, job))
 
 
-def _document(job: Job) -> dict[str, object]:
+def _document(request: Request, job: Job) -> dict[str, object]:
     now = Job.objects.filter(pk=job.pk).first()
     if now is None:  # pruned in this moment
         raise JobNotFound
-    return status_document(now)
+    return add_links(status_document(now), base_of(request._request))

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, cast
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
+from django.utils.encoding import escape_uri_path
 from django.utils.module_loading import import_string
 
-from jobs.api import problems, reading, submitting
+from jobs.addresses import add_links
+from jobs.api import mounts, problems, reading, submitting
 from jobs.api.access import admit, give_back
 from jobs.api.base import job_id
 from jobs.api.heads import Head, Heads, head_of
@@ -32,7 +34,6 @@ from jobs.api.replies import Reply
 from jobs.api.waiters import Commits, Looks, done
 from jobs.api.waiting import Awaited, NeedsThread, put_in_lane
 from jobs.conf import conf
-from jobs.documents import API
 from jobs.errors import JobsError, TooLarge
 
 log = logging.getLogger("jobs.api")
@@ -94,6 +95,8 @@ class Route(NamedTuple):
 
     view: str
     arguments: dict[str, str]
+    base: str = ""
+    """The path of the mount that the request came by, script name included."""
 
 
 class Lane:
@@ -108,16 +111,20 @@ class Lane:
         self.commits = Commits()
         self.looks = Looks()
         self.heads = Heads()
+        self.script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+        self.mounts = {path: escape_uri_path(self.script + base) for path, base in mounts.fixed().items()}
+        root = mounts.root()
+        self.live = None if root is None else f"{root}/health/live"
         self.has_plain_shell = all(_is_plain(layer) for layer in middleware)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = _route_of(scope)
+        route = self._route_of(scope)
         if route is None:
             return await self.app(scope, receive, send)
         body = await read(scope, receive) if route.view == "create" else b""
         if body is None:
             return None  # the client went away
-        head = head_of(scope, route.view) if self.has_plain_shell else None
+        head = head_of(scope, route.view + route.base) if self.has_plain_shell else None
         if head is not None and (added := self.heads.added_to(head)) is not None:
             number = problems.id_for(head.text(b"x-request-id") or "")
             reply = await self._reply(route, head, body, number)
@@ -140,7 +147,7 @@ class Lane:
             if route.view == "status":
                 entry = await self.looks.at(job_id(route.arguments["id"]))
                 if entry is not None and entry.is_fresh and identity.sees(entry.owner):
-                    return reading.status_reply(entry.status, head.text(b"if-none-match") or "")
+                    return reading.status_reply(add_links(entry.status, route.base), head.text(b"if-none-match") or "")
                 raise NeedsThread
             if len(body) > conf().payload_max_bytes:
                 raise TooLarge
@@ -152,19 +159,22 @@ class Lane:
         if isinstance(outcomes, Exception):
             return problems.reply(outcomes, number)
         try:
-            return submitting.end(outcomes)
+            return submitting.end(outcomes, route.base)
         except JobsError as error:
             return problems.reply(error, number)
 
     async def _answer(self, scope: Scope, body: bytes, route: Route) -> HttpResponse | None:
         """The response; None when the application behind has to make it. Nothing was changed then."""
         try:
+            if self.script:  # Django takes it off again
+                scope = {**scope, "path": self.script + scope["path"]}
             request = ASGIRequest(scope, io.BytesIO(body))
             if any(layer.process_request(request) for layer in self.middleware if hasattr(layer, "process_request")):
                 return None
         except Exception:  # a host that is not allowed, a query that cannot be decoded: Django knows what to say
             return None
         put_in_lane(request)
+        mounts.put_at(request, route.base)
         try:
             response = self.views[route.view](request, **route.arguments)
         except NeedsThread:
@@ -178,22 +188,25 @@ class Lane:
                 response = layer.process_response(request, response)
         return cast(HttpResponse, response)
 
-
-def _route_of(scope: Scope) -> Route | None:
-    if scope["type"] != "http" or scope.get("root_path"):
-        return None
-    method, path = scope["method"], scope["path"]
-    if method == "GET" and path == "/health/live":
-        return Route("live", {})
-    is_create = method == "POST" and path == API
-    if not is_create and not (method == "GET" and path.startswith(API + "/") and path.endswith("/status")):
-        return None
-    for header in scope["headers"]:
-        if header[0] == b"authorization":
-            break
-    else:
-        return None  # a session, which is in the database
-    if is_create:
-        return Route("create", {})
-    text_id = path[len(API) + 1 : -len("/status")]
-    return Route("status", {"id": text_id}) if text_id and "/" not in text_id else None
+    def _route_of(self, scope: Scope) -> Route | None:
+        if scope["type"] != "http" or scope.get("root_path"):
+            return None
+        method, path = scope["method"], scope["path"]
+        if method == "GET" and path == self.live:
+            return Route("live", {})
+        is_create = method == "POST"
+        if is_create:
+            base = self.mounts.get(path)
+        elif method == "GET" and path.endswith("/status"):
+            jobs, _, text_id = path.removesuffix("/status").rpartition("/")
+            base = self.mounts.get(jobs) if text_id else None
+        else:
+            return None
+        if base is None:
+            return None
+        for header in scope["headers"]:
+            if header[0] == b"authorization":
+                break
+        else:
+            return None  # a session, which is in the database
+        return Route("create", {}, base) if is_create else Route("status", {"id": text_id}, base)

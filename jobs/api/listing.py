@@ -12,9 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import envelope
+from jobs.addresses import add_links
 from jobs.api import components, paging
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
+from jobs.api.mounts import base_of
 from jobs.api.openapi import Answer, operation, query
 from jobs.conf import QUEUE_NAME
 from jobs.documents import status_document
@@ -69,7 +71,8 @@ class JobList(ApiView):
         for name, value in parameters.items():
             jobs = FILTERS[name](jobs, name, value)
         page = paging.page(jobs, size, cursor)
-        items = [status_document(job) for job in page.items]
+        base = base_of(request._request)
+        items = [add_links(status_document(job), base) for job in page.items]
         return Response({"items": items, "next": page.next, "previous": page.previous})
 
 

@@ -7,16 +7,12 @@ first in MIDDLEWARE.
 
 from __future__ import annotations
 
-import re
-
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from jobs.api import problems
-
-PATHS = re.compile(r"/+(api|health|metrics)(/|$)")
-"""The API's paths and what is nearly one of them, such as `/api` or `//api/jobs`."""
+from jobs.api.mounts import is_ours
 
 DETAILS = {
     400: "The request is malformed.",
@@ -35,7 +31,7 @@ class Problems(MiddlewareMixin):
         problems.request_id(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if not PATHS.match(request.path_info):
+        if not is_ours(request):
             return response
         if response.status_code >= 400 and response.headers.get("Content-Type") != problems.MEDIA_TYPE:
             response = self._problem(request, response)

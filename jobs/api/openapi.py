@@ -1,7 +1,5 @@
 """How views describe themselves: `@operation(…)` on a method, the shapes in `components.py`.
 
-The project's SPECTACULAR_SETTINGS name `complete` as a post-processing hook.
-
 Whatever an operation may answer is stated here, problems included; the tests hold the API to it.
 """
 
@@ -16,6 +14,18 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 
 from jobs.api.components import COMPONENTS
 from jobs.api.schedule_shapes import SHAPES
+
+SETTINGS = {
+    "TITLE": "Jobs API",
+    "DESCRIPTION": "Submit background jobs once, watch them, stop them, run them again.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "",
+    "SORT_OPERATIONS": False,
+    "PREPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": [],
+}
+"""drf-spectacular's, while it describes this API."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +76,7 @@ def operation(
         headers += [_header(title, meaning, status) for title, meaning in answer.headers.items()]
     for status in sorted({*((406, 503) if is_open else ALWAYS), *problems}):
         responses[status, "application/problem+json"] = OpenApiResponse(reference("Problem"), PROBLEMS[status])
-    return extend_schema(
+    extend = extend_schema(
         operation_id=name,
         summary=summary,
         request={"application/json": reference(body)} if body else None,
@@ -74,6 +84,12 @@ def operation(
         parameters=headers,
         auth=[] if is_open else None,
     )
+
+    def describe(method: F) -> F:
+        method.schema = Schema  # type: ignore[attr-defined]  # else it is the project's DEFAULT_SCHEMA_CLASS
+        return extend(method)
+
+    return describe
 
 
 def reference(name: str) -> dict[str, str]:
@@ -111,7 +127,7 @@ class Schema(AutoSchema):
         return [self.path.strip("/").split("/")[1]] if self.path.startswith("/api/") else ["operation"]
 
 
-def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+def complete(result: dict[str, Any]) -> dict[str, Any]:
     """What drf-spectacular cannot know: our components, and that a described body is required."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {}).update({**COMPONENTS, **SHAPES})

@@ -13,8 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import mirror, why
+from jobs.addresses import add_links
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView, job_id
+from jobs.api.mounts import base_of
 from jobs.api.openapi import JOB_ID, Answer, header, operation
 from jobs.api.replies import Reply
 from jobs.api.waiting import NeedsThread, is_in_lane
@@ -52,6 +54,7 @@ class JobStatus(ApiView):
         owner, document = self._read(request, job_id(id))
         if not identity_of(request).sees(owner):
             raise JobNotFound
+        add_links(document, base_of(request._request))
         return status_reply(document, request.META.get("HTTP_IF_NONE_MATCH", "")).response()
 
     def _read(self, request: Request, job_id: uuid.UUID) -> tuple[str, dict[str, Any]]:
@@ -103,14 +106,14 @@ class JobDetail(ApiView):
         parameters=[JOB_ID],
     )
     def get(self, request: Request, id: str) -> Response:
-        return Response(full_document(self.visible_job(request, id)))
+        return Response(full_document(self.visible_job(request, id), base_of(request._request)))
 
 
-def full_document(job: Job) -> dict[str, Any]:
+def full_document(job: Job, base: str) -> dict[str, Any]:
     events = list(Event.objects.filter(job_id=job.pk).order_by("-id")[:MOST_EVENTS])[::-1]
     lines = list(LogLine.objects.filter(job_id=job.pk).order_by("-id")[:MOST_LINES])[::-1]
     return {
-        **status_document(job),
+        **add_links(status_document(job), base),
         "client": job.client,
         "source": job.source,
         "payload": job.payload,

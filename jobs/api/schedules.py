@@ -9,9 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import schedules
+from jobs.addresses import add_links
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.components import TEXT
+from jobs.api.mounts import base_of
 from jobs.api.openapi import Answer, in_path, operation
 from jobs.cron import BadCron
 from jobs.documents import isotime
@@ -75,7 +77,8 @@ class RunSchedule(ApiView):
     )
     def post(self, request: Request, name: str) -> Response:
         submitted = schedules.run_now(name, who=identity_of(request).who)
-        return Response(submitted.document, status=202, headers={"Location": f"/api/jobs/{submitted.id}/status"})
+        document = add_links({**submitted.document}, base_of(request._request))
+        return Response(document, status=202, headers={"Location": document["links"]["status"]})
 
 
 class _Turn(ApiView):

@@ -9,18 +9,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import envelope, submission
+from jobs.addresses import links
 from jobs.api import problems
 from jobs.api.access import identity_of
 from jobs.api.base import ApiView
 from jobs.api.components import KEY
 from jobs.api.keys import Identity
 from jobs.api.listing import JobList
+from jobs.api.mounts import base_of
 from jobs.api.openapi import Answer, header, operation
 from jobs.api.parsing import body_of, loads
 from jobs.api.replies import Reply
 from jobs.api.waiting import Awaited, is_in_lane
 from jobs.conf import conf
-from jobs.documents import links
 from jobs.envelope import JobRequest
 from jobs.errors import FieldError, JobsError, MalformedRequest
 from jobs.models import Job
@@ -56,7 +57,7 @@ class Jobs(JobList):
         body = body_of(request._request, conf().payload_max_bytes)
         job = read(identity_of(request), body, request.META.get(KEY_HEADER))
         future = submission.offer([job], may_join=not is_in_lane(request._request))
-        return Awaited(future, lambda outcomes: end(outcomes).response())
+        return Awaited(future, lambda outcomes: end(outcomes, base_of(request._request)).response())
 
 
 def read(identity: Identity, body: bytes, header_key: str | None) -> JobRequest:
@@ -66,15 +67,23 @@ def read(identity: Identity, body: bytes, header_key: str | None) -> JobRequest:
     )
 
 
-def end(outcomes: list[Outcome]) -> Reply:
+def end(outcomes: list[Outcome], base: str) -> Reply:
     """Raises the JobsError that the outcome may be."""
     (outcome,) = outcomes
     if isinstance(outcome, JobsError):
         raise outcome
-    location = links(outcome.id)["status"]
+    addresses = links(base, outcome.id)
+    document, location = _linked(outcome, addresses), addresses["status"]
     if outcome.is_new:
-        return Reply(202, outcome.document_json, {"Location": location, "Retry-After": "1"})
-    return Reply(200, outcome.document_json, {"Location": location, "Idempotent-Replayed": "true"})
+        return Reply(202, document, {"Location": location, "Retry-After": "1"})
+    return Reply(200, document, {"Location": location, "Idempotent-Replayed": "true"})
+
+
+def _linked(outcome: Submitted, addresses: dict[str, str]) -> bytes:
+    """The status document with links. That of a row was serialised for the mirror as well, so links are put to its end."""
+    if outcome.row is None:
+        return orjson.dumps({**outcome.document, "links": addresses})
+    return b'%b,"links":%b}' % (outcome.document_json[:-1], orjson.dumps(addresses))
 
 
 class Batch(ApiView):
@@ -90,14 +99,14 @@ class Batch(ApiView):
         body="Batch",
     )
     def post(self, request: Request) -> Response:
-        number = problems.request_id(request._request)
+        number, base = problems.request_id(request._request), base_of(request._request)
         items: list[dict[str, Any]] = []
         requests: list[JobRequest] = []
         places: list[int] = []
         for index, body in enumerate(self._jobs(request)):
             parsed = self._parse(request, body)
             if isinstance(parsed, JobsError):
-                items.append(_item(parsed, number))
+                items.append(_item(parsed, number, base))
             else:
                 items.append({})
                 requests.append(parsed)
@@ -105,7 +114,7 @@ class Batch(ApiView):
 
         def answer(outcomes: list[Outcome]) -> Response:
             for place, outcome in zip(places, outcomes, strict=True):
-                items[place] = _item(outcome, number)
+                items[place] = _item(outcome, number, base)
             return Response({"items": items})
 
         return Awaited(submission.offer(requests), answer) if requests else answer([])
@@ -135,8 +144,11 @@ class Batch(ApiView):
             return error
 
 
-def _item(outcome: Outcome, number: str) -> dict[str, Any]:
+def _item(outcome: Outcome, number: str, base: str) -> dict[str, Any]:
     if isinstance(outcome, Submitted):
-        return {"status": 202 if outcome.is_new else 200, "job": orjson.Fragment(outcome.document_json)}
+        return {
+            "status": 202 if outcome.is_new else 200,
+            "job": orjson.Fragment(_linked(outcome, links(base, outcome.id))),
+        }
     problem = problems.of_error(outcome, number)
     return {"status": problem["status"], "problem": problem}

@@ -16,6 +16,7 @@ import orjson
 from django.utils.crypto import salted_hmac
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from jobs.addresses import add_links, mounted_at
 from jobs.conf import conf
 from jobs.context import JobContext
 from jobs.documents import isotime
@@ -23,6 +24,7 @@ from jobs.errors import Permanent, Retry
 from jobs.handlers import outbound
 from jobs.registry import handler
 from jobs.retry import Backoff
+from jobs.transitions.callbacks import CALLBACK_CLIENT
 
 TEMPORARY = frozenset({408, 425, 429})
 """Refusals by the client's fault that pass by themselves: request timeout, too early, too many requests."""
@@ -79,7 +81,12 @@ def webhook(job: JobContext, payload: WebhookPayload) -> dict[str, int]:
 
 def _body(job: JobContext, payload: WebhookPayload) -> bytes:
     """The same in every attempt: receivers may compare."""
-    return orjson.dumps({"type": payload.event, "timestamp": isotime(job.created_at), "data": payload.job})
+    return orjson.dumps({"type": payload.event, "timestamp": isotime(job.created_at), "data": _document(job, payload)})
+
+
+def _document(job: JobContext, payload: WebhookPayload) -> dict[str, Any]:
+    """The finished job's document, with its links where it comes from us; others may have submitted any document."""
+    return add_links({**payload.job}, mounted_at()) if job.client == CALLBACK_CLIENT else payload.job
 
 
 def headers(message_id: str, body: bytes) -> dict[str, str]:

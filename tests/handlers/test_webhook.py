@@ -91,6 +91,8 @@ def test_a_finished_job_calls_back_with_its_status_document(receiver: Receiver) 
     ((_, body),) = receiver.got
     told = json.loads(body)
     assert told["type"] == "job.succeeded"
+    assert told["data"]["links"]["status"] == f"/api/jobs/{job.id}/status"
+    assert "links" not in callback.payload["job"]  # a worker that ends a job knows of no mount
     assert (told["data"]["id"], told["data"]["result"]) == (str(job.id), {"value": 7, "attempt": 1})
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from jobsite import threads
+from tests.support import http
 from tests.support.eventually import eventually
 
 
@@ -84,6 +86,58 @@ def test_the_root_leads_to_the_admin(world):
     world.serve()
     reply = world.call("GET", "/")
     assert (reply.status, reply.headers["location"]) == (302, "/admin/")
+
+
+@pytest.mark.parametrize("sent", ["/tür/queue", ""], ids=["left on by the proxy", "taken off"])
+def test_below_a_prefix_every_address_has_it(world, sent):
+    world.serve(FORCE_SCRIPT_NAME="/tür/queue")
+    prefix = "/t%C3%BCr/queue"
+    sent = quote(sent)
+    for _ in range(2):  # the second one by a head that is known
+        reply = world.call("POST", f"{sent}/api/jobs", {"type": "echo"})
+        assert reply.headers["location"] == f"{prefix}/api/jobs/{reply.json()['id']}/status"
+    assert (
+        world.call("GET", sent + reply.headers["location"].removeprefix(prefix)).json()["links"]
+        == reply.json()["links"]
+    )
+    assert world.call("GET", f"{sent}/").headers["location"] == f"{prefix}/admin/"
+    page = world.call("GET", f"{sent}/admin/login/", headers={"Accept": "text/html"}).body.decode()
+    styles = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page)
+    assert styles
+    for style in styles:
+        assert style.startswith(f"{prefix}/static/")
+        assert world.call("GET", sent + style.removeprefix(prefix)).status == 200
+    assert world.call("GET", f"{sent}/api/nothing").json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("0.0.0.0", r"http://127\.0\.0\.1:(\d+) \(listening on 0\.0\.0\.0:"),
+        ("::", r"http://\[::1\]:(\d+) \(listening on \[::\]:"),
+        ("[::1]", r"http://\[::1\]:(\d+) "),
+        ("localhost", r"http://localhost:(\d+)\s"),
+    ],
+)
+def test_the_greeting_is_an_address_that_works(world, host, words):
+    process = world.manage("serve", "--host", host, "--port", "0", ALLOWED_HOSTS="localhost 127.0.0.1 [::1]")
+    found = eventually(lambda: re.search(words, process.log), timeout_s=30)
+    url = re.search(r"http://\S+", process.log)[0]
+    assert int(found[1]) > 0
+    assert eventually(lambda: http.call(url, "GET", "/health/live").status == 200, timeout_s=20)
+
+
+def test_the_greeting_names_a_host_that_is_not_allowed(world):
+    process = world.manage("serve", "--port", "0", ALLOWED_HOSTS="jobs.example.com")
+    process.says("ALLOWED_HOSTS has jobs.example.com: a request for 127.0.0.1 is answered 400", timeout_s=30)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1", "a" * 80, "/tmp/a.sock"])
+def test_a_host_that_is_not_this_machine_is_one_sentence(world, host):
+    code, output = world.run("serve", "--host", host, "--port", "0")
+    assert code == 1
+    assert "--host" in output
+    assert "Traceback" not in output
 
 
 def ask(

@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from jobs import envelope, mirror, submission
+from jobs.addresses import add_links, mounted_at
 from jobs.database import connection
 from jobs.lifecycle import FINAL, Status
 from jobs.management.base import INVALID, JobsCommand, operator_name, read_json
@@ -81,7 +82,7 @@ class Command(JobsCommand):
 
     def _tell(self, document: dict[str, Any], what: str, as_json: bool) -> None:
         if as_json:
-            self.print_json(document)
+            self.print_json(add_links(document, mounted_at()))
         elif what == "is":
             self.stdout.write(f"{document['type']} {document['id']} is {document['status']}")
         else:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import cron, schedules
+from jobs.addresses import add_links, mounted_at
 from jobs.cron import BadCron, slot_text
 from jobs.documents import isotime
 from jobs.errors import ScheduleNotFound
@@ -88,7 +89,7 @@ class Command(JobsCommand):
     def _run(self, **options: Any) -> None:
         submitted = schedules.run_now(options["name"], who=operator_name())
         if options["json"]:
-            self.print_json(submitted.document)
+            self.print_json(add_links({**submitted.document}, mounted_at()))
         else:
             self.stdout.write(f"{options['name']}: created job {submitted.id}")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
+from jobsite import listening
 from jobsite.protocol import Protocol
 
 GRACE_S = 10
@@ -35,11 +35,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)"
+        )
         parser.add_argument("--access-log", action="store_true", help="log a line for each request")
 
     def handle(self, *, host: str, port: int, access_log: bool, **options: Any) -> None:
-        listener = _listen(host, port)
+        listener = listening.listen(host, port)
+        port = listener.getsockname()[1]
         config = uvicorn.Config(
             "jobsite.asgi:application",
             lifespan="off",
@@ -51,19 +54,9 @@ class Command(BaseCommand):
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
         )
-        self.stdout.write(f"Serving on http://{host}:{port}")
+        listener.listen(config.backlog)  # who takes the greeting at its word is not refused
+        where = "" if listening.asked(host) == host else f" (listening on {listening.in_url(host) or '*'}:{port})"
+        self.stdout.write(f"Serving on {listening.url(host, port)}{where}")
+        if warning := listening.warning(host):
+            self.stderr.write(warning)
         Server(config).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """The listening socket, made here so that a port that is taken is one sentence."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:  # OverflowError: no port has that number
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise CommandError(f"Cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
-    return listener

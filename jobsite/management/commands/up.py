@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import threading
 import time
 import urllib.request
@@ -17,14 +16,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from jobsite import broker, development, reloading
+from jobsite import broker, development, listening, reloading
 from jobsite.supervisor import Child, Printer, Supervisor, manage
 
 PARTS = ("api", "worker", "scheduler")
 READY_TIMEOUT_S = 60
 NAME = "up"
-LOOPBACK = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - addresses to compare with, not to listen on
 
 
 class Command(BaseCommand):
@@ -32,7 +29,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--port", type=int, default=8000, help="port of the API and the admin (default: %(default)s)"
+            "--port",
+            type=int,
+            default=8000,
+            help="port of the API and the admin, 0 for a free one (default: %(default)s)",
         )
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument(
@@ -43,9 +43,11 @@ class Command(BaseCommand):
         parser.add_argument("--no-demo", action="store_true", help="leave out the type `echo`")
 
     def handle(self, *, host: str, port: int, only: Sequence[str], workers: int, **options: Any) -> None:
+        if "api" in only:
+            with listening.listen(host, port) as probe:  # a port that is taken is said here; 0 becomes a free one
+                port = probe.getsockname()[1]
         children = _children(only, host, port, workers)
         self.say = Printer(self.stdout, [NAME, *(child.name for child in children)])
-        _require_free(host, port, only)
         # Said to the children alone: this process runs no jobs.
         environment = {**os.environ, "JOBS_DEMO": "0" if options["no_demo"] else "1"}
         supervisor = Supervisor(children, environment, self.say)
@@ -54,10 +56,13 @@ class Command(BaseCommand):
         started_broker = self.start_broker()
         try:
             self.say(NAME, "bringing the database up to date")
-            url = f"http://{LOOPBACK if host in EVERYWHERE else host}:{port}" if "api" in only else None
+            url = listening.url(host, port) if "api" in only else None
             with broker.locked(settings.DATA_DIR):  # another `up` may have been started in the same moment
                 call_command("migrate", interactive=False, verbosity=0)
-                lines = development.introduction(url) if url else []
+                lines = development.introduction(listening.origin(host, port)) if url else []
+            if url and (warning := listening.warning(host)):
+                self.say(NAME, warning)
+            self.name = listening.allowed_host(host)
             self.run(supervisor, url, lines, only, is_reloading=not options["no_reload"])
         finally:
             if started_broker:
@@ -97,7 +102,7 @@ class Command(BaseCommand):
 
     def announce(self, url: str | None, lines: list[str], only: Sequence[str], stopped: threading.Event) -> None:
         """Say how to use it, and `ready` once it can be used."""
-        if url and not _becomes_ready(f"{url}/health/ready", stopped):
+        if url and not _becomes_ready(f"{url}/health/ready", self.name, stopped):
             if not stopped.is_set():
                 self.say(NAME, f"the API is not ready after {READY_TIMEOUT_S} s; see its lines above")
             return
@@ -125,23 +130,13 @@ def _children(only: Sequence[str], host: str, port: int, workers: int) -> list[C
     return [child for part in only for child in every[part]]
 
 
-def _require_free(host: str, port: int, only: Sequence[str]) -> None:
-    if "api" not in only:
-        return
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:  # OverflowError: no port has that number
-            reason = getattr(error, "strerror", None) or error
-            raise CommandError(f"Cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
-
-
-def _becomes_ready(url: str, stopped: threading.Event) -> bool:
+def _becomes_ready(url: str, name: str | None, stopped: threading.Event) -> bool:
+    """Ask under a name that ALLOWED_HOSTS has, which need not be the address."""
+    request = urllib.request.Request(url, headers={"Host": name} if name else {})  # noqa: S310 - our own address
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not stopped.is_set() and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own address
+            with urllib.request.urlopen(request, timeout=2):  # noqa: S310 - our own address
                 return True
         except OSError:  # not up yet, or not ready yet
             stopped.wait(0.1)
