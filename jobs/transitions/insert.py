@@ -20,7 +20,7 @@ from jobs.transitions.events import CHUNK
 
 @dataclass(slots=True)
 class NewJob:
-    """What a job starts with. Due at `run_at`, or `delay_s` seconds from now, or at once."""
+    """What a job starts with. Due at `run_at`, or `delay_s` seconds from now, or at once: the database's clock decides."""
 
     id: uuid.UUID
     type: str
@@ -47,17 +47,11 @@ class NewJob:
     who: str = ""
     actor: Actor = field(default=Actor.CLIENT)
 
-    @property
-    def is_due(self) -> bool:
-        if self.run_at is not None:
-            return self.run_at <= dt.datetime.now(dt.UTC)
-        return not self.delay_s
-
 
 _COLUMNS = (
     "vid uuid", "vtype text", "vqueue text", "vclient text", "vsource text", "vkey text", "vpayload jsonb",
-    "voptions jsonb", "vcallback text", "vmax int", "vcrashes int", "vtimeout int", "vstatus text",
-    "vrun_at timestamptz", "vdelay float8",
+    "voptions jsonb", "vcallback text", "vmax int", "vcrashes int", "vtimeout int", "vrun_at timestamptz",
+    "vdelay float8",
 )  # fmt: skip
 
 _MORE_COLUMNS = ("vwho text", "vactor text", "vnth int")
@@ -117,15 +111,14 @@ def _values(job: NewJob) -> tuple[Any, ...]:
     """Of `_COLUMNS`."""
     return (
         db_id(job.id), job.type, job.queue, job.client, job.source, job.key, job.payload, job.options,
-        job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s,
-        "queued" if job.is_due else "scheduled", db_time(job.run_at), job.delay_s,
+        job.callback_url, job.max_attempts, job.max_crashes, job.timeout_s, db_time(job.run_at), job.delay_s,
     )  # fmt: skip
 
 
 def _rows(jobs: Sequence[NewJob], given: Sequence[tuple[Any, ...]], returned: Sequence[Any]) -> list[Row]:
     """Only what the database decides comes back: which jobs, and their times as text."""
     times = {raw[0]: raw[1:] for raw in returned}
-    return [_row(job, it[12], *times[it[0]]) for job, it in zip(jobs, given, strict=True) if it[0] in times]
+    return [_row(job, *times[it[0]]) for job, it in zip(jobs, given, strict=True) if it[0] in times]
 
 
 @cache
@@ -136,7 +129,7 @@ def _at_once_sql(has_keys: bool) -> str:
     would cost about as much as all of this saves."""
     k = f" k AS ({keys.inserting('v WHERE vnth IS NOT NULL ORDER BY vnth')})," if has_keys else ""
     free = " WHERE vnth IS NULL OR vid IN (SELECT job_id FROM k)" if has_keys else ""
-    due = "CASE WHEN status = 'scheduled' THEN run_after END AS vdue"
+    due = "status AS vstatus, CASE WHEN status = 'scheduled' THEN run_after END AS vdue"
     return (
         f"WITH v AS MATERIALIZED ({table(*_COLUMNS, *_MORE_COLUMNS)}),{k}"
         f" j AS ({_inserting_jobs(f'v{free}')} RETURNING id, {', '.join(_TIMES)}, {due}),"
@@ -155,19 +148,26 @@ def _times_as_text() -> str:
 
 
 def _inserting_jobs(rows: str) -> str:
-    """The given rows take the place of a table, so that one expression can tell the three ways to be due."""
+    """The given rows take the place of a table, so that one expression can tell the three ways to be due.
+
+    The clock is read once for each row, so that status and times agree. The LIMIT keeps SQLite from putting the
+    expression in each place that names it."""
+    limit = "" if is_postgresql() else " LIMIT -1"
+    waits = "(vdelay > 0 OR vrun_at > vnow)"
     return (
         "INSERT INTO jobs_job (id, type, queue, client, source, key, payload, options, callback_url,"
         " max_attempts, failures_allowed, crashes_allowed, timeout_s, status, version, attempt, failures, crashes,"
         " has_effects, created_at, queued_at, run_after)"
         " SELECT vid, vtype, vqueue, vclient, vsource, vkey, vpayload, voptions, vcallback,"
-        f" vmax, vmax, vcrashes, vtimeout, vstatus, 1, 0, 0, 0, false, {NOW},"
-        f" CASE WHEN vstatus = 'queued' THEN {NOW} END,"
-        f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END FROM {rows}"
+        f" vmax, vmax, vcrashes, vtimeout, CASE WHEN {waits} THEN 'scheduled' ELSE 'queued' END,"
+        f" 1, 0, 0, 0, false, vnow, CASE WHEN {waits} THEN NULL ELSE vnow END,"
+        f" CASE WHEN vdelay IS NULL THEN vrun_at ELSE {after('vdelay')} END"
+        f" FROM (SELECT *, {NOW} AS vnow FROM {rows}{limit}) AS timed"
     )
 
 
-def _row(job: NewJob, status: str, created_at: Any, queued_at: Any, run_after: Any) -> Row:
+def _row(job: NewJob, created_at: Any, queued_at: Any, run_after: Any) -> Row:
+    status = "scheduled" if queued_at is None else "queued"
     return Row(
         id=job.id,
         type=job.type,

@@ -168,3 +168,20 @@ def test_a_job_that_was_queued_before_the_clock_went_back_is_found_when_its_id_i
     assert rebuild.repush_lost("default") == 1
     assert queue.broker().lrange("rq:queue:default", 0, -1) == [str(job_id).encode()]
     assert rebuild.repush_lost("default") == 0
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="database and program share one clock")
+@pytest.mark.parametrize("offset_s", [3600, -3600])
+def test_a_machine_whose_clock_is_wrong_accepts_jobs_for_the_databases_time(world: World, offset_s: int) -> None:
+    wrong = WrongClock(f"api{offset_s}")
+    wrong.set(offset_s)
+    world.serve(**wrong.environment)
+    now = clock.now()
+    asked = {minutes: (now + dt.timedelta(minutes=minutes)).isoformat() for minutes in (-30, 30)}
+    replies = {minutes: world.call("POST", "/api/jobs", {"type": "echo", "runAt": at}) for minutes, at in asked.items()}
+    assert {minutes: reply.json()["status"] for minutes, reply in replies.items()} == {-30: "queued", 30: "scheduled"}
+    batch = [{"type": "echo", "runAt": at} for at in asked.values()]
+    items = world.call("POST", "/api/jobs/batch", {"jobs": batch}).json()
+    assert [one["job"]["status"] for one in items["items"]] == ["queued", "scheduled"], items
+    assert set(Event.objects.values_list("event", "target")) == {("submit", "queued"), ("submit", "scheduled")}
+    assert not Job.objects.exclude(queued_at=None).exclude(status="queued").exists()
