@@ -9,30 +9,25 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints, leases, mirror, stats, transitions
 from jobs.context import Line
 from jobs.database import atomic, connection
-from jobs.lifecycle import Actor, End, Status
+from jobs.lifecycle import Actor, End
 from jobs.models.clock import after
 from jobs.outcome import Outcome, insert_lines, say
-from jobs.rows import Entry, Row, mirror_entry
+from jobs.rows import Entry, Row
 from jobs.sql import db_id, is_outage, is_postgresql, py_id
 
 log = logging.getLogger("jobs.commit")
 
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Waits between tries while the database is away, in seconds; the last one repeats."""
-
-OWED_MAX = 10_000
-"""Mirrors kept for when Redis is back; the oldest go first. What has none is read from the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,6 @@ class Recorder:
     def __init__(self, lease_id: uuid.UUID, worker: str) -> None:
         self._lease_id = lease_id
         self._worker = worker
-        self._owed: deque[Entry] = deque(maxlen=OWED_MAX)
 
     def commit(self, work: Work, *, is_repeat: bool = False) -> Done:
         """One transaction; returns when it is committed, however long the database is away.
@@ -199,20 +193,6 @@ class Recorder:
         except (DatabaseError, InterfaceError):
             connection.close()
         return found
-
-    # --- mirrors that Redis could not take --------------------------------------------------------
-
-    def remember(self, rows: Sequence[Row]) -> None:
-        """Those that succeeded, which is for ever; how others stand may be wrong by the time Redis is told of it."""
-        self._owed.extend(mirror_entry(row) for row in rows if row.status == Status.SUCCEEDED)
-
-    def owed_mirrors(self, most: int = 500) -> list[Entry]:
-        """Those that are owed for longest; `forget` so many once Redis has them."""
-        return list(islice(self._owed, most))
-
-    def forget(self, count: int) -> None:
-        for _ in range(count):
-            self._owed.popleft()
 
 
 def _is_at_once(work: Work) -> bool:

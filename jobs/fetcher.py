@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
-from jobs import failpoints, queue
+from jobs import failpoints, owner, queue
 
 log = logging.getLogger("jobs.fetcher")
 
@@ -73,7 +73,9 @@ class Fetcher:
             keys = [queue.LIST + name for name in names]
             self.is_out = True
             try:
-                is_suspended = bool(connection.exists(SUSPENDED))
+                suspended, mark = cast("list[bytes | None]", connection.mget(SUSPENDED, owner.MARK))
+                owner.check(mark)
+                is_suspended = suspended is not None
                 if is_suspended:
                     time.sleep(WAIT_S)
                     popped = []

@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import failpoints, process, queue
+from jobs import failpoints, owner, process, queue
 from jobs.board import Board
 from jobs.commit import Done, Recorder, Work
 from jobs.conf import conf
@@ -32,6 +32,7 @@ from jobs.hand import Hand
 from jobs.handling import Handlers
 from jobs.interrupts import NEVER
 from jobs.outcome import Outcome
+from jobs.owed import Owed
 from jobs.roster import Roster
 from jobs.rows import Row
 from jobs.share import Share
@@ -70,12 +71,11 @@ class Horse:
         self.share = Share(self.inbox, self.handlers, self.window, channel, quiet_s)
         self.running = Roster()
         self.in_hand = Hand()
-        self.recorder = Recorder(lease_id, worker)
+        self.recorder, self.owed = Recorder(lease_id, worker), Owed()
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
         self.is_draining, self.exit_code = False, process.DRAINED
         """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
-
         self.last_tick = self.broker_down_until = 0.0
         self.idle_since = time.monotonic()
         if only is not None:
@@ -208,9 +208,9 @@ class Horse:
         is_down = time.monotonic() < self.broker_down_until
         if self.fetcher is not None and (is_down or not self.fetcher.is_out):
             turn.pop, turn.queues = self.in_hand.missing(room), self.open_queues
-        if turn.mirrors or turn.pushes or turn.returns or turn.pop:
+        if turn.mirrors or turn.pushes or turn.returns or turn.pop or self.owed:
             if is_down:
-                self.recorder.remember(done.moved)
+                self.owed.remember(done.moved)
                 self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, turn.pop))
             else:
                 self._call(turn, done.moved)
@@ -219,20 +219,20 @@ class Horse:
 
     def _call(self, turn: queue.Turn, moved: list[Row]) -> None:
         try:
-            owed = self.recorder.owed_mirrors()
-            turn.mirrors = [*owed, *turn.mirrors]
             popped = queue.run(turn)
-            self.recorder.forget(len(owed))
             if popped:
                 failpoints.hit("claim.after_pop")
             self.in_hand.extend(popped)
+            self.owed.pay()
         except queue.OUTAGE as error:
-            log.warning("Redis did not answer (%s); housekeeping makes up for it", type(error).__name__)
+            level = owner.level_of(error)
+            log.log(level, "Redis did not answer (%s); housekeeping makes up for it", type(error).__name__)
             self.broker_down_until = time.monotonic() + conf().breaker_s
-            self.recorder.remember(moved)
+            self.owed.remember(moved)
 
     def _tick(self, cancelled: Sequence[uuid.UUID], paused: Sequence[str]) -> None:
         self.last_tick = time.monotonic()
+        owner.refresh()
         for job_id in cancelled:
             if job_id in self.running:
                 self.running[job_id].context.cancel()

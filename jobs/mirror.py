@@ -3,7 +3,7 @@
 `jobs:status:<id>` holds `{"v": …, "owner": client, "status": {…}}`; `v` is 24 hex digits of epoch, row
 version and progress number, and only something newer overwrites it (lua/turn.lua). Nothing is decided
 from it: `succeeded` is believed as it stands, everything else for `mirror_trust_s`, and both only
-within the present epoch; otherwise the database answers and the mirror is mended.
+within the present epoch of our own database; otherwise the database answers and the mirror is mended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import redis
 
-from jobs import queue
+from jobs import owner, queue
 from jobs.conf import conf
 from jobs.rows import Row, columns, fetch, mirror_entry
 from jobs.sql import db_id, marks
@@ -27,9 +27,9 @@ STATUS = "jobs:status:"
 EPOCH = "jobs:epoch"
 
 LOOK = """
-local found = {redis.call('GET', KEYS[1])}
-for i = 2, #KEYS do
-  found[2 * i - 2], found[2 * i - 1] = redis.call('GET', KEYS[i]), redis.call('PTTL', KEYS[i])
+local found = redis.call('MGET', KEYS[1], KEYS[2])
+for i = 3, #KEYS do
+  found[2 * i - 3], found[2 * i - 2] = redis.call('GET', KEYS[i]), redis.call('PTTL', KEYS[i])
 end
 return found
 """
@@ -66,9 +66,11 @@ def peek_all(ids: Sequence[uuid.UUID]) -> list[Entry | None]:
     if time.monotonic() < _quiet_until:
         return [None] * len(ids)
     try:
-        epoch, *found = _look([f"{STATUS}{job_id}" for job_id in ids])
+        mark, epoch, *found = _look([f"{STATUS}{job_id}" for job_id in ids])
     except queue.OUTAGE:
         _quiet_until = time.monotonic() + conf().breaker_s
+        return [None] * len(ids)
+    if owner.is_rival(mark):
         return [None] * len(ids)
     return [_entry(raw, left_ms, epoch) for raw, left_ms in zip(found[::2], found[1::2], strict=True)]
 
@@ -89,12 +91,12 @@ def _entry(raw: bytes | None, left_ms: int, epoch: bytes | None) -> Entry | None
 
 
 def _look(keys: Sequence[str]) -> list[Any]:
-    """The present epoch; then of each key the entry and the milliseconds it has left."""
+    """The owner's mark and the present epoch; then of each key the entry and the milliseconds it has left."""
     broker = queue.broker()
     try:
-        found: Any = broker.evalsha(LOOK_SHA, len(keys) + 1, EPOCH, *keys)
+        found: Any = broker.evalsha(LOOK_SHA, len(keys) + 2, owner.MARK, EPOCH, *keys)
     except redis.exceptions.NoScriptError:
-        found = broker.eval(LOOK, len(keys) + 1, EPOCH, *keys)
+        found = broker.eval(LOOK, len(keys) + 2, owner.MARK, EPOCH, *keys)
     return list(found)
 
 

@@ -92,7 +92,8 @@ def place() -> Place:
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot_id = file.read().strip()
-        return Place(boot_id, os.readlink("/proc/self/ns/pid"))
+        is_ours = os.readlink("/proc/self") == str(os.getpid())  # else it shows another PID namespace
+        return Place(boot_id, os.readlink("/proc/self/ns/pid")) if is_ours else Place("", "")
     except OSError:
         return Place("", "")
 
@@ -134,9 +135,17 @@ def signal_name(number: int) -> str:
 
 
 def is_alive(pid: int, started_at: int) -> bool:
-    """Whether that very process, not another one with its pid, still runs."""
+    """Whether that very process still runs; True where it may, since /proc can hide the processes of other users."""
     fields = _stat(pid)
-    return fields is not None and int(fields[19]) == started_at and fields[0] not in "ZX"
+    if fields is not None:
+        return int(fields[19]) == started_at and fields[0] not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
 
 
 def has_one_thread() -> bool:

@@ -30,7 +30,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job as BaseRqJob
 from rq.serializers import JSONSerializer
 
-from jobs import failpoints
+from jobs import failpoints, owner
 from jobs.conf import conf
 from jobs.rows import Entry, Row, mirror_entry
 from jobs.sql import id_text, py_id
@@ -101,13 +101,12 @@ class Turn:
     starts: Sequence[uuid.UUID] = ()
     worker: str = ""
     """The RQ worker that started them."""
-
     returns: Sequence[tuple[uuid.UUID, str]] = ()
     pop: int = 0
     queues: Sequence[str] = field(default=())
 
     def arguments(self) -> list[Any]:
-        arguments: list[Any] = [conf().mirror_ttl_s, len(self.mirrors)]
+        arguments: list[Any] = [owner.mark(), conf().mirror_ttl_s, len(self.mirrors)]
         for entry in self.mirrors:
             arguments += entry
         arguments += (time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime()), len(self.pushes))
@@ -128,7 +127,7 @@ def _script() -> tuple[str, str]:
 
 
 def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UUID, str]]:
-    """One call: what was popped, as (id, queue). Raises one of OUTAGE when Redis does not answer."""
+    """One call: what was popped, as (id, queue). Raises one of OUTAGE when Redis does not answer, or not to us."""
     connection = connection or broker()
     text, digest = _script()
     arguments = turn.arguments()
@@ -136,6 +135,7 @@ def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UU
         raw = connection.evalsha(digest, 0, *arguments)
     except redis.exceptions.NoScriptError:
         raw = connection.eval(text, 0, *arguments)
+    owner.refuse(raw)
     popped = cast(list[bytes], raw)
     return [
         (job_id, queue.decode())
@@ -171,6 +171,7 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
     pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
     if not rows:
         return
+    owner.refresh()
     if pool is None or (len(rows) == 1 and all(told.done() for told in _aside.told)):
         _push(rows, documents)
     else:
@@ -180,11 +181,8 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
 
 @contextlib.contextmanager
 def pushing_aside() -> Iterator[None]:
-    """What this thread pushes inside the block is told to Redis by another one, so that the next group need not
-    wait for it; the one after it does. The block is left when all is told.
-
-    A lone row it tells by itself: to wake another thread takes half as long as the call again, and who comes meanwhile
-    makes a group, which is told aside."""
+    """What this thread pushes inside the block is told to Redis by another one: the next group need not wait for it, the
+    one after it does. Left when all is told. A lone row it tells by itself: to wake another thread takes half as long."""
     _aside.told = []
     with ThreadPoolExecutor(1, "push") as _aside.pool:
         try:
@@ -203,7 +201,10 @@ def _push(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
         failpoints.hit("push.after")
     except OUTAGE as error:
         _quiet_until = time.monotonic() + conf().breaker_s
-        log.warning("Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__)
+        if not isinstance(error, owner.Rival):
+            log.warning(
+                "Redis did not take %d jobs (%s); housekeeping will deliver them", len(rows), type(error).__name__
+            )
 
 
 def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = (), *, entries: Sequence[Entry] = ()) -> Turn:

@@ -1,42 +1,48 @@
-"""Redis rebuilt from the database: all of it after a loss, single jobs that a list lost, stale mirrors."""
+"""Redis rebuilt from the database: all of it after a loss, single jobs that a list lost, stale mirrors.
+
+`loss.py` tells whether it lost something.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from itertools import takewhile
 from typing import Any, cast
 
-from jobs import mirror, queue, queue_names
+from jobs import loss, mirror, owner, queue, queue_names
 from jobs.conf import conf
 from jobs.database import connection
+from jobs.loss import rival as rival
 from jobs.models.clock import NOW, fixed, parse
-from jobs.rows import Row, columns, fetch, mirror_entry
+from jobs.rows import Entry, Row, columns, fetch, mirror_entry
 from jobs.sql import db_id, db_time, for_update, in_few, is_postgresql, marks, py_id
 
-BEAT = "jobs:beat"
-"""`<epoch>:<beat>`: what the last housekeeper copied from the database."""
-
-FIRST = (1, 1)
-"""Epoch and beat of the first turn that a database sees."""
-
-ON_THEIR_WAY = 20
-"""So few queued jobs may well be in no list: popped a moment ago and not claimed yet, or committed and not pushed yet."""
-
-BEHIND = 5
-"""Beats that Redis may be behind without having lost anything but what `repush_lost` finds by itself."""
-
 CHUNK = 500
-PAGE = 200
-PAGES = 50
-"""Entries of a list that are looked at for its head: PAGES pages of PAGE."""
+FEW = 100
+"""Rows read at once where they may have large results."""
+
+PAGE = 500
+PAGES = 40
+"""Entries at the head of a list that one turn looks at, and trims where they are no longer queued: PAGES of PAGE."""
 
 LAST = 1_000
 """Jobs that one horse records in one commit: as many as it may have threads, or claims ahead of them."""
 
 RECENT_S = 600
-"""After a loss the mirrors of jobs that finished in the last ten minutes are written again."""
+MOST_MIRRORED = 10_000
+"""After a loss the mirrors of open jobs and of those that finished in the last ten minutes are written again, at most so
+many of each, the newest first. The statuses of others are read from the database."""
+
+MIRROR_BYTES = 256 * 1024
+"""Mirrors a call, unless one alone is larger: results may be large, and a call of many would hold up Redis."""
+
+Keep = Callable[[], None]
+"""Called between the steps of what may take long; raises where another housekeeper took over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +51,44 @@ class Rebuilt:
     mirrored: int
 
 
-def is_behind(beat: int, epoch: int) -> bool:
-    """Whether Redis' copy of the beat is missing, old (a snapshot), or ahead (the database was restored).
-
-    Before the first turn of all there was nobody to make a copy; then the lists tell.
-    """
-    copy = cast("bytes | None", queue.broker().get(BEAT))
-    if copy is None and (epoch, beat) == FIRST:
-        return _is_half_missing()
-    try:
-        copied_epoch, copied_beat = (int(part) for part in (copy or b"").split(b":"))
-    except ValueError:
-        return True
-    return copied_epoch != epoch or not beat - BEHIND <= copied_beat <= beat
-
-
-def _is_half_missing() -> bool:
-    """Whether the lists hold less than half of what is queued. If what may be on its way is missing for good,
-    `repush_lost` finds it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM jobs_job WHERE status = 'queued'")
-        (queued,) = cursor.fetchone()
-    held = sum(queue.broker().llen(queue.LIST + name) for name in queue_names.known())
-    return bool(queued > 2 * held + ON_THEIR_WAY)
-
-
-def copy_beat(beat: int, epoch: int) -> None:
-    queue.broker().set(BEAT, f"{epoch}:{beat}")
-
-
-def everything(beat: int, epoch: int) -> Rebuilt:
-    """Begin a new epoch: clear the lists, push every queued job, mirror what is open or finished lately.
+def everything(beat: int, epoch: int, mark: str, identity: str, keep: Keep) -> Rebuilt:
+    """Fill Redis in a new epoch, which the database has already: clear the lists, push every queued job, mirror what is
+    open or finished lately.
 
     The beat is copied last: whoever dies on the way leaves it to the next one. A push between the
     clearing and our reading is of a job that was committed before, so it is read, too.
     """
     broker = queue.patient_broker(5.0)
-    broker.ping()  # an outage raises here, before it costs an epoch a turn
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE jobs_housekeeping SET epoch = %s, rebuilt_at = {NOW} WHERE id = 1 AND epoch < %s", [epoch, epoch]
-        )
     pipeline = broker.pipeline(transaction=False)
-    pipeline.set(mirror.EPOCH, mirror.epoch_text(epoch))
+    pipeline.mset({mirror.EPOCH: mirror.epoch_text(epoch), owner.MARK: mark})
+    pipeline.set(owner.ALIVE, identity, ex=loss.alive_s())
     for name in queue_names.known():
         pipeline.delete(queue.LIST + name)
     pipeline.execute()
-    pushed = _walk("status = 'queued'", "queued_at", broker, is_push=True)
-    mirrored = _walk("status IN ('scheduled', 'running', 'in_doubt')", "id", broker)
-    mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker, is_newest_first=True)
-    copy_beat(beat, epoch)
+    pushed = _walk("status = 'queued'", "queued_at", broker, keep, is_push=True)
+    mirrored = _walk("status IN ('scheduled', 'running', 'in_doubt')", "id", broker, keep)
+    mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker, keep)
+    loss.copy_beat(beat, epoch, mark, identity)
     return Rebuilt(pushed, pushed + mirrored)
 
 
-def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False, is_newest_first: bool = False) -> int:
-    """Push or mirror all rows that match, in pages by (order, id). Newest first it does not run after what is new."""
-    sign, direction = ("<", "DESC") if is_newest_first else (">", "ASC")
+def push_since(seconds: float, keep: Keep) -> int:
+    """After an outage: push what was queued in the last so many seconds, since nobody could."""
+    broker = queue.patient_broker(5.0)
+    return _walk(
+        f"status = 'queued' AND queued_at > {fixed('-' + str(seconds))}", "queued_at", broker, keep, is_push=True
+    )
+
+
+def _walk(condition: str, order: str, broker: Any, keep: Keep, *, is_push: bool = False) -> int:
+    """Push all rows that match, or mirror the newest of them, in pages by (order, id). Newest first does not run after
+    what is new."""
+    sign, direction = (">", "ASC") if is_push else ("<", "DESC")
     count = 0
     last: Row | None = None
-    while True:
+    page = CHUNK if is_push else FEW
+    while is_push or count < MOST_MIRRORED:
+        keep()
         beyond = ""
         parameters: list[Any] = []
         if last is not None:
@@ -111,16 +96,32 @@ def _walk(condition: str, order: str, broker: Any, *, is_push: bool = False, is_
             parameters = [db_id(last.id) if order == "id" else getattr(last, order), db_id(last.id)]
         rows = fetch(
             f"SELECT {columns()} FROM jobs_job WHERE {condition}{beyond}"
-            f" ORDER BY {order} {direction}, id {direction} LIMIT {CHUNK}",
+            f" ORDER BY {order} {direction}, id {direction} LIMIT {page}",
             parameters,
         )
-        if rows:
-            turn = queue.turn_for(rows) if is_push else queue.Turn(mirrors=[mirror_entry(row) for row in rows])
-            queue.run(turn, broker)
+        if rows and is_push:
+            queue.run(queue.turn_for(rows), broker)
+        elif rows:
+            _mirror(rows, broker)
         count += len(rows)
-        if len(rows) < CHUNK:
-            return count
+        if len(rows) < page:
+            break
         last = rows[-1]
+    return count
+
+
+def _mirror(rows: Sequence[Row], broker: Any = None) -> None:
+    """In calls of at most MIRROR_BYTES."""
+    entries: list[Entry] = []
+    size = 0
+    for entry in map(mirror_entry, rows):
+        size += sum(map(len, entry))
+        if entries and size > MIRROR_BYTES:
+            queue.run(queue.Turn(mirrors=entries), broker)
+            entries, size = [], sum(map(len, entry))
+        entries.append(entry)
+    if entries:
+        queue.run(queue.Turn(mirrors=entries), broker)
 
 
 def is_any_queued() -> bool:
@@ -130,7 +131,7 @@ def is_any_queued() -> bool:
         return cursor.fetchone() is not None
 
 
-def repush_lost(name: str) -> int:
+def repush_lost(name: str, keep: Keep = lambda: None) -> int:
     """Push again the queued jobs of a queue that cannot be in its list any more; how many.
 
     A list is first-in first-out by `queued_at`, give or take the delay of a push. So what is older than
@@ -139,7 +140,7 @@ def repush_lost(name: str) -> int:
     future is from before the clock was set back, and would hide its job until the clock comes round again.
     """
     margin_s = conf().lost_margin_s
-    count = _push_again(name, f"queued_at > {fixed()}", [margin_s])
+    count = _push_again(name, f"queued_at > {fixed()}", [margin_s], keep)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM jobs_job WHERE status = 'queued' AND queue = %s"
@@ -148,16 +149,18 @@ def repush_lost(name: str) -> int:
         )
         if cursor.fetchone() is None:
             return count
-    head = _head(name)
+    is_known, head = _head(name)
+    if not is_known:
+        return count  # the next turn looks further
     bound = fixed("-" + str(margin_s))
     if head is None:
-        return count + _push_again(name, f"queued_at < {bound}", [])
+        return count + _push_again(name, f"queued_at < {bound}", [], keep)
     # One bound, not two: an index is searched for one of them, and all that lies below it is read.
     earlier = "LEAST" if is_postgresql() else "MIN"
-    return count + _push_again(name, f"queued_at < {earlier}({bound}, %s)", [head])
+    return count + _push_again(name, f"queued_at < {earlier}({bound}, %s)", [head], keep)
 
 
-def _push_again(name: str, bound: str, parameters: Sequence[Any]) -> int:
+def _push_again(name: str, bound: str, parameters: Sequence[Any], keep: Keep) -> int:
     count = 0
     while True:
         lost = (
@@ -174,27 +177,52 @@ def _push_again(name: str, bound: str, parameters: Sequence[Any]) -> int:
         count += len(rows)
         if len(rows) < CHUNK:
             return count
+        keep()
 
 
-def _head(name: str) -> Any:
-    """`queued_at` less the margin of the first id in the list that is still queued; None: there is none."""
+def _head(name: str) -> tuple[bool, Any]:
+    """(whether it was found out, `queued_at` less the margin of the first id in the list that is still queued; None: there
+    is none).
+
+    Ids before it are of jobs that were cancelled or taken meanwhile. They are trimmed: a paused queue has nobody who
+    takes them, and while they fill the head nobody can tell what is missing behind them.
+    """
     broker = queue.broker()
-    for page in range(PAGES):
-        raw = cast("list[bytes]", broker.lrange(queue.LIST + name, page * PAGE, (page + 1) * PAGE - 1))
-        ids = [job_id for text in raw if (job_id := queue.as_id(text)) is not None]
-        if ids:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT id, queued_at FROM jobs_job WHERE status || '' = 'queued' AND id IN ({marks(len(ids))})",
-                    [db_id(i) for i in ids],
-                )
-                queued = {py_id(raw_id): queued_at for raw_id, queued_at in cursor.fetchall()}
-            for job_id in ids:
-                if job_id in queued:
-                    return _less_margin(queued[job_id])
+    kept = 0  # what somebody else put there
+    for _ in range(PAGES):
+        raw = cast("list[bytes]", broker.lrange(queue.LIST + name, kept, kept + PAGE - 1))
+        queued, over = _of_ours(raw)
+        first = next((at for at, text in enumerate(raw) if text in queued), len(raw))
+        stale = list(takewhile(over.__contains__, raw[:first])) if kept == 0 else []
+        if stale:
+            broker.eval(TRIM, 1, queue.LIST + name, *stale)
+        if first < len(raw):
+            return True, _less_margin(queued[raw[first]])
         if len(raw) < PAGE:
-            return None
-    return None
+            return True, None
+        kept += len(raw) - len(stale)
+    return False, None
+
+
+TRIM = files("jobs").joinpath("lua/trim.lua").read_text()
+
+OUR_VERSION = 7
+"""Ids of jobs are UUIDs of this version; RQ's own are of version 4."""
+
+
+def _of_ours(texts: Sequence[bytes]) -> tuple[dict[bytes, Any], set[bytes]]:
+    """Entries of a list: those that are queued jobs, with their `queued_at`, and those that are ours and need nobody."""
+    ids = {job_id: text for text in texts if (job_id := queue.as_id(text)) is not None}
+    if not ids:
+        return {}, set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, status, queued_at FROM jobs_job WHERE id IN ({marks(len(ids))})", [db_id(i) for i in ids]
+        )
+        found = {py_id(raw[0]): raw[1:] for raw in cursor.fetchall()}
+    queued = {ids[job_id]: queued_at for job_id, (status, queued_at) in found.items() if status == "queued"}
+    over = {text for job_id, text in ids.items() if job_id in found or job_id.version == OUR_VERSION}
+    return queued, over - queued.keys()
 
 
 def _less_margin(queued_at: Any) -> Any:
@@ -205,10 +233,13 @@ def _less_margin(queued_at: Any) -> Any:
 
 def mend_mirrors_of(lease_id: uuid.UUID) -> None:
     """Mirror again what a dead horse finished last: it may have died between its commit and its call."""
-    rows: list[Row] = fetch(
-        f"SELECT {columns()} FROM jobs_job WHERE finished_at > {fixed('-60')} AND lease_id = %s"
-        f" ORDER BY finished_at DESC LIMIT {LAST}",
-        [db_id(lease_id)],
-    )
-    if rows:
-        mirror.write(rows)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM jobs_job WHERE finished_at > {fixed('-60')} AND lease_id = %s"
+            f" ORDER BY finished_at DESC LIMIT {LAST}",
+            [db_id(lease_id)],
+        )
+        ids = [py_id(raw[0]) for raw in cursor.fetchall()]
+    with contextlib.suppress(*queue.OUTAGE):
+        for at in range(0, len(ids), FEW):
+            _mirror(mirror.rows_of(ids[at : at + FEW]))

@@ -3,33 +3,31 @@
 A turn, offered every second by each worker's parent and each scheduler, done by one at a time:
 
 1. look at the beats of all leases (every housekeeper does, so that a new one need not start afresh);
-2. take the turn: a row with an expiry;
-3. promote what is due;
+2. take the turn: a row with an expiry (`leader.py`);
+3. compare Redis' beat with the database's: whether either lost something, or another database uses this Redis;
 4. end the leases of the dead;
-5. compare Redis' beat with the database's: where it lost something, push everything again;
-6. find queued jobs that their list lost.
-
-Two housekeepers at once do no harm: every step is a compare-and-set.
+5. promote what is due;
+6. where Redis lost something push everything again; else find queued jobs that their list lost.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError
 
-from jobs import leases, process, queue, queue_names, rebuild, transitions
+from jobs import leases, process, queue, rebuild, transitions
 from jobs.conf import conf
 from jobs.database import atomic, connection
+from jobs.leader import Leader, Taken, TakenOver
 from jobs.lifecycle import Actor
-from jobs.models import Housekeeping, Lease
-from jobs.models.clock import NOW, after
+from jobs.models import Lease
+from jobs.refill import Refill
 from jobs.sql import py_id
 
 log = logging.getLogger("jobs.reconcile")
@@ -37,8 +35,8 @@ log = logging.getLogger("jobs.reconcile")
 CHUNK = 500
 """Jobs a transaction: short ones do not disturb accepting."""
 
-TURN_EXPIRES_S = 3.0
-"""How long the turn stays with a housekeeper that no longer comes, for those who cannot see its process."""
+PROMOTE_S = 2.0
+"""After so long the other duties have their turn before further jobs are promoted."""
 
 PRETEND_STRANGER = "PRETEND_STRANGER"
 """For tests: a housekeeper with this variable set cannot see any horse's process."""
@@ -58,17 +56,21 @@ class Report:
 class Housekeeper:
     """One who offers to do the housekeeping. Keeps what it saw of each lease, by its own clock."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_passing: bool = False) -> None:
+        """`is_passing`: it leaves after its turn, which does not count as a beat."""
         self.name = name
+        self._is_passing = is_passing
         self._seen: dict[uuid.UUID, tuple[int, float]] = {}
-        self._must_rebuild = False
-        here = process.place()
-        self._here = process.Place("", "") if os.environ.get(PRETEND_STRANGER) else here
-        self._identity = f"{socket.gethostname()[:40]}/{here.boot_id}/{os.getpid()}/{process.started(os.getpid())}"
+        self._here = process.Place("", "") if os.environ.get(PRETEND_STRANGER) else process.place()
+        self._leader = Leader(self._here)
+        self._refill = Refill(self._leader)
+        self._is_hurried = False
+        """Whether more is due than one turn promotes."""
 
     def loop(self, stopping: threading.Event) -> None:
         """Offer a turn every `housekeeping_s` until told to stop; outages are waited out."""
-        while not stopping.wait(conf().housekeeping_s):
+        while not stopping.wait(0 if self._is_hurried else conf().housekeeping_s):
+            self._is_hurried = False
             self.offer()
         connection.close()
 
@@ -85,63 +87,27 @@ class Housekeeper:
         return None
 
     def turn(self, *, is_forced: bool = False, is_thorough: bool = False) -> Report | None:
-        """One turn; None when it is somebody else's. Thorough: with everything pushed again."""
+        """One turn; None when it is somebody else's. Forced: wait for it. Thorough: with everything pushed again."""
         dead = self._dead_leases()  # 1
-        taken = self._take(is_forced)  # 2
+        is_passing = self._is_passing or is_forced
+        taken = self._leader.wait() if is_forced else self._leader.take(is_counted=not is_passing)  # 2
         if taken is None:
             return None
-        beat, epoch = taken
-        report = Report(epoch=epoch)
-        report = replace(report, promoted=self._promote())  # 3
-        report = replace(report, expired=self._expire(dead))  # 4
         try:
-            rebuilt = self._keep_up(beat, epoch, is_thorough)  # 5
-            if rebuilt is not None:
-                return replace(report, repushed=rebuilt.pushed, mirrored=rebuilt.mirrored, epoch=epoch + 1)
-            repushed = sum(map(rebuild.repush_lost, queue_names.known())) if rebuild.is_any_queued() else 0  # 6
-            return replace(report, repushed=repushed)
-        except queue.OUTAGE as error:
-            if not self._must_rebuild:
-                log.warning(
-                    "housekeeping cannot reach Redis (%s); queues are rebuilt when it is back", type(error).__name__
-                )
-            self._must_rebuild = True
-            return report
+            return self._work(taken, dead, is_thorough)
+        except TakenOver:
+            log.warning("housekeeper %s stopped in mid-turn: another one took over", self.name)
+            return None
+        finally:
+            if is_passing:
+                self._leader.give_back()
 
-    # --- whose turn -------------------------------------------------------------------------------
-
-    def _take(self, is_forced: bool) -> tuple[int, int] | None:
-        """(beat, epoch) when the turn is ours."""
-        row = Housekeeping.objects.filter(pk=1).values_list("holder", "expires_at").first()
-        if row is None:
-            Housekeeping.objects.bulk_create([Housekeeping(pk=1)], ignore_conflicts=True)
-            row = ("", None)
-        holder = row[0]
-        is_free = is_forced or holder in ("", self._identity) or self._is_gone(holder)
-        # A turn that lasts longer than a turn may was taken before the clock was set back.
-        is_over = f"(expires_at < {NOW} OR expires_at > {after()})"
-        condition, bound = ("true", []) if is_free else (is_over, [TURN_EXPIRES_S])
-        with connection.cursor() as cursor:
-            if not is_free:
-                cursor.execute(f"SELECT 1 FROM jobs_housekeeping WHERE id = 1 AND {condition}", bound)
-                if cursor.fetchone() is None:
-                    return None
-            cursor.execute(
-                f"UPDATE jobs_housekeeping SET holder = %s, expires_at = {after()}, beat = beat + 1"
-                f" WHERE id = 1 AND holder = %s AND {condition} RETURNING beat, epoch",
-                [self._identity, TURN_EXPIRES_S, holder, *bound],
-            )
-            taken = cursor.fetchone()
-        return None if taken is None else (taken[0], taken[1])
-
-    def _is_gone(self, holder: str) -> bool:
-        """Whether the holder is a process of this machine that is no more."""
-        try:
-            _, boot_id, pid, started = holder.rsplit("/", 3)
-            is_here = boot_id != "" and boot_id == self._here.boot_id
-            return is_here and not process.is_alive(int(pid), int(started))
-        except ValueError:
-            return False
+    def _work(self, taken: Taken, dead: dict[uuid.UUID, str], is_thorough: bool) -> Report:
+        taken, found = self._refill.look(taken)  # 3
+        expired = self._expire(dead, taken)  # 4
+        promoted = self._promote(is_thorough)  # 5
+        repushed, mirrored, epoch = self._refill.keep_up(taken, found, is_thorough)  # 6
+        return Report(promoted, expired, repushed, mirrored, epoch)
 
     # --- the dead ---------------------------------------------------------------------------------
 
@@ -180,8 +146,11 @@ class Housekeeper:
             return True  # it dies with its parent (PDEATHSIG)
         return not process.is_alive(lease.horse_pid, lease.horse_started)
 
-    def _expire(self, dead: dict[uuid.UUID, str]) -> int:
-        """End the dead leases, and those that are running jobs though they were revoked or never were."""
+    def _expire(self, dead: dict[uuid.UUID, str], taken: Taken) -> int:
+        """End the dead leases, and those that are running jobs though they were revoked or never were.
+
+        Leases of the time before a restore crashed nothing: their processes were ended, or know another history.
+        """
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT DISTINCT lease_id FROM jobs_job WHERE status = 'running' AND lease_id NOT IN"
@@ -189,47 +158,42 @@ class Housekeeper:
             )
             for (lease_id,) in cursor.fetchall():
                 dead.setdefault(py_id(lease_id), "its lease was revoked")
+        older: set[uuid.UUID] = set()
+        if dead and taken.restored_to is not None:
+            older = set(Lease.objects.filter(created_at__lte=taken.restored_to).values_list("pk", flat=True))
         count = 0
         for lease_id, why in dead.items():
-            moved = leases.end_lease(
-                lease_id, leases.crashed(f"the attempt ended without a word: {why}"),
-                actor=Actor.HOUSEKEEPING, who=self.name,
-            )  # fmt: skip
+            self._refill.keep()
+            verdict = (
+                leases.released if lease_id in older else leases.crashed(f"the attempt ended without a word: {why}")
+            )
+            moved = leases.end_lease(lease_id, verdict, actor=Actor.HOUSEKEEPING, who=self.name)
             rebuild.mend_mirrors_of(lease_id)
             count += len(moved)
             log.warning("lease %s is over, %s; %d jobs moved", lease_id, why, len(moved))
         return count
 
-    def _promote(self) -> int:
+    def _promote(self, is_thorough: bool) -> int:
+        began = time.monotonic()
         count = 0
         while True:
+            self._refill.keep()
             with atomic():
                 rows = transitions.promote_due(CHUNK, who=self.name)
             queue.push(rows)
             count += len(rows)
             if len(rows) < CHUNK:
                 return count
-
-    def _keep_up(self, beat: int, epoch: int, is_thorough: bool) -> rebuild.Rebuilt | None:
-        """Compare the beats; what was rebuilt, if anything."""
-        if not (self._must_rebuild or is_thorough or rebuild.is_behind(beat, epoch)):
-            rebuild.copy_beat(beat, epoch)
-            return None
-        rebuilt = rebuild.everything(beat, epoch + 1)
-        self._must_rebuild = False
-        is_loss = rebuilt.pushed > 0 and not is_thorough
-        log.log(
-            logging.WARNING if is_loss else logging.INFO,
-            "Redis is filled anew from the database%s: epoch %d, %d jobs pushed",
-            " after a loss" if is_loss else "", epoch + 1, rebuilt.pushed,
-        )  # fmt: skip
-        return rebuilt
+            if not is_thorough and time.monotonic() - began > PROMOTE_S:
+                self._is_hurried = True
+                return count
 
 
 def reconcile(*, is_thorough: bool = False) -> Report:
-    """One whole turn now, whoever's turn it is: for `maintenance` and, thorough, for the command."""
-    housekeeper = Housekeeper("reconcile")
-    while True:
-        report = housekeeper.turn(is_forced=True, is_thorough=is_thorough)
-        if report is not None:  # otherwise another one took the turn in this very moment
+    """A turn now. Thorough, for the command: whoever is at work is waited for, and all is pushed again. Else, for
+    `maintenance`: only where nobody does the housekeeping; who does leaves nothing to do."""
+    housekeeper = Housekeeper("reconcile", is_passing=True)
+    while is_thorough:
+        if (report := housekeeper.turn(is_forced=True, is_thorough=True)) is not None:
             return report
+    return housekeeper.turn() or Report()

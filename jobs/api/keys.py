@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError
 from django.utils import timezone
 
+from jobs import owner
 from jobs.database import atomic
 from jobs.lifecycle import Actor
 from jobs.models import ApiKey
@@ -164,6 +165,7 @@ def identify(text: str, *, may_read: bool = True) -> Identity | None:
 
 
 def _read(prefix: str) -> _Known | None:
+    owner.refresh()  # each request comes by here, and may read a status from Redis next
     key = ApiKey.objects.filter(prefix=prefix).first()
     if key is None or not _is_valid(key.revoked_at, key.expires_at):
         _forget(prefix)

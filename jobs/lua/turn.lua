@@ -1,5 +1,5 @@
 -- One call a group: mirror, push, delete, give back, pop. Everything in it may be lost without harm.
--- ARGV: mirror ttl in s, then sections, each led by its count:
+-- ARGV: the mark of the database ('' where it is not known), mirror ttl in s, then sections, each led by its count:
 --   mirrors  (job id and 16 hex digits of version and progress, and an x if RQ is to forget it; rest of the document)
 --   pushes   (job id, queue), led by the RFC 3339 time as well
 --   starts   (job id), led by the worker's name as well: `rq info` and RQ's command to stop a job look for it
@@ -11,8 +11,15 @@ local function take()
   return ARGV[at - 1]
 end
 
-local ttl = take()
-local epoch = redis.call('GET', 'jobs:epoch') or '00000000'
+local mark, ttl = take(), take()
+local kept = redis.call('MGET', 'jobs:database', 'jobs:epoch')
+if kept[1] and mark ~= '' and kept[1] ~= mark then
+  return 'RIVAL'
+end
+local epoch = kept[2] or '00000000'
+if #epoch ~= 8 then
+  epoch = '00000000' -- somebody else wrote it; housekeeping begins a new one
+end
 local forgotten = {}
 
 for _ = 1, tonumber(take()) do
@@ -20,12 +27,12 @@ for _ = 1, tonumber(take()) do
   local id, version = string.sub(head, 1, 36), epoch .. string.sub(head, 37, 52)
   local key = 'jobs:status:' .. id
   local present = redis.call('GETRANGE', key, 6, 29)
-  if present < version then
+  if present < version or string.sub(present, 1, 8) ~= epoch then -- what is of another epoch is not believed
     redis.call('SET', key, '{"v":"' .. version .. '",' .. rest, 'EX', ttl)
   elseif string.sub(present, 1, 16) == string.sub(version, 1, 16) then
     redis.call('EXPIRE', key, ttl) -- the same row version, so what is there is right: its age starts anew
   end
-  if #head > 52 and present <= version then -- unless it was pushed again since
+  if #head > 52 and (present <= version or string.sub(present, 1, 8) ~= epoch) then -- unless it was pushed again since
     forgotten[#forgotten + 1] = 'rq:job:' .. id
   end
 end

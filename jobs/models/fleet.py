@@ -75,13 +75,27 @@ class QueueState(models.Model):
 
 
 class Housekeeping(models.Model):
-    """A single row (id 1): who does the housekeeping, and the beat that Redis has to keep up with."""
+    """A single row (id 1): who does the housekeeping, and what Redis has to keep up with."""
 
     holder = models.CharField(max_length=150, default="")
     expires_at = models.DateTimeField(null=True)
-    beat = models.BigIntegerField(default=0)
+    asked_by = models.CharField(
+        max_length=150,
+        default="",
+        db_default="",
+        help_text="Who waits for the next turn, which others then leave to it.",
+    )
+    asked_until = models.DateTimeField(null=True)
+    beat = models.BigIntegerField(default=0, help_text="Raised by each turn that follows one whose beat Redis took.")
     epoch = models.BigIntegerField(default=1, help_text="Raised when Redis lost something; all is pushed again then.")
     rebuilt_at = models.DateTimeField(null=True)
+    mark = models.CharField(
+        max_length=32, default="", db_default="", help_text="Random; tells this database from another one on one Redis."
+    )
+    restored_to = models.DateTimeField(
+        null=True,
+        help_text="The time of the backup from which this database was restored last, as far as it was noticed.",
+    )
 
     class Meta:
         constraints = [models.CheckConstraint(name="housekeeping_single_row", condition=models.Q(id=1))]

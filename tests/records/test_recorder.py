@@ -178,14 +178,3 @@ def test_a_commit_whose_answer_was_lost_stores_lines_once_and_tells_redis_all(tm
     assert statuses(ids) == ["succeeded", "running"]
     assert sorted(LogLine.objects.values_list("message", flat=True)) == ["of one that is over", "of one that runs"]
     expect_true(done, ids[:1])
-
-
-def test_redis_is_owed_what_stays_true_until_it_has_it() -> None:
-    turns, ids = Turns(), [lives.submit() for _ in range(3)]
-    done = turns.end(turns.claim(ids), [End.RETURNED, End.RAISED, End.RETURNED])
-    turns.recorder.remember(done.moved)
-    owed = turns.recorder.owed_mirrors()
-    assert sorted(owed) == sorted(mirror_entry(row) for row in mirror.rows_of([ids[0], ids[2]]))
-    assert turns.recorder.owed_mirrors() == owed
-    turns.recorder.forget(1)
-    assert turns.recorder.owed_mirrors() == owed[1:]

@@ -147,9 +147,10 @@ def start_broker() -> None:
 
 def wipe() -> None:
     """Redis, ledger and outbox as at the start; the database is pytest-django's."""
-    from jobs import mirror, queue
+    from jobs import mirror, owner, queue
 
     start_broker()
+    owner.note("")  # the next database is another one
     with redis.Redis.from_url(broker.url(sandbox.folder())) as connection:
         connection.flushall()
     queue._quiet_until = mirror._quiet_until = 0.0  # what a test did to Redis is over
