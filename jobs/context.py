@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -41,7 +42,9 @@ class JobLog:
     last ones. Of one attempt the first `log_max_lines` are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, began_at: dt.datetime, since: float) -> None:
+        """When the attempt began, by the database's clock and by `time.monotonic`: lines have the database's time."""
+        self._began_at, self._since = began_at, since
         self._lock = threading.Lock()
         self._lines: list[Line] = []
         self._count = 0
@@ -68,7 +71,8 @@ class JobLog:
             if self._count == most + 1:
                 level, text = "warning", f"only the first {most} lines of an attempt are kept"
             if self._count <= most + 1:
-                self._lines.append(Line(dt.datetime.now(dt.UTC), level, clean_text(text, LINE_MAX)))
+                at = self._began_at + dt.timedelta(seconds=time.monotonic() - self._since)
+                self._lines.append(Line(at, level, clean_text(text, LINE_MAX)))
 
     def adopt(self, lines: Sequence[Line]) -> None:
         """Lines of the same attempt that were said, and counted, in another process."""
@@ -112,6 +116,7 @@ class JobContext:
         """`row` as it was claimed."""
         self._row = row
         self._stopping = stopping
+        self.since = time.monotonic()
         self.has_effects = row.has_effects
 
     @property
@@ -122,7 +127,10 @@ class JobContext:
 
     @property
     def log(self) -> JobLog:
-        return self._log or self.__dict__.setdefault("_log", JobLog())
+        return self._log or self.__dict__.setdefault("_log", self._new_log())
+
+    def _new_log(self) -> JobLog:
+        return JobLog(parse(self._row.started_at) or dt.datetime.now(dt.UTC), self.since)
 
     @property
     def fence(self) -> Attempt:

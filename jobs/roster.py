@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 
 from jobs.context import JobContext, Line
@@ -26,7 +26,6 @@ RUNNING_MIRROR_S = 0.02
 class Running:
     claimed: Claimed
     context: JobContext
-    since: float = field(default_factory=time.monotonic)
     mirrored: tuple[int, int] = (0, 0)
     """(row version, progress number) that the mirror was told last."""
 
@@ -55,7 +54,7 @@ class Roster(dict[uuid.UUID, Running]):
         """Seconds until one of them needs its first mirror."""
         for job in self.values():
             if job.mirrored[0] == 0:
-                return max(0.001, job.since + RUNNING_MIRROR_S - time.monotonic())
+                return max(0.001, job.context.since + RUNNING_MIRROR_S - time.monotonic())
         return float("inf")
 
     def unmirrored(self) -> list[uuid.UUID]:
@@ -76,4 +75,4 @@ class Roster(dict[uuid.UUID, Running]):
     def _shown(self) -> Iterator[Running]:
         """Those that have run for long enough to be mirrored."""
         until = time.monotonic() - RUNNING_MIRROR_S
-        return takewhile(lambda job: job.since <= until, self.values())
+        return takewhile(lambda job: job.context.since <= until, self.values())

@@ -40,10 +40,9 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         for before, after, run_s in ended
     )  # fmt: skip
     sums: dict[tuple[Any, ...], list[int]] = {}
-    now = dt.datetime.now(dt.UTC)
     for (queue, kind, finished_at, status, is_crash, queued_at, started_at, run_ms), count in alike.items():
         outcome = "expire" if is_crash and status == "queued" else OUTCOMES[status]
-        minute = (parse(finished_at) or now).replace(second=0, microsecond=0)
+        minute = (parse(finished_at) or _ended_at(started_at, run_ms)).replace(second=0, microsecond=0)
         wait_ms = _wait_ms(queued_at, started_at)
         line = sums.setdefault((minute, queue, kind, outcome, worker), [0] * len(_SUMS))
         line[0] += count
@@ -61,6 +60,12 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         + ", ".join(f"{name} = jobs_minutestat.{name} + excluded.{name}" for name in _SUMS),
         [as_table(lines)],
     )
+
+
+def _ended_at(started_at: str | None, run_ms: int) -> dt.datetime:
+    """By the database's clock, as all else that is stored, for an attempt that did not finish its job."""
+    started = parse(started_at)
+    return dt.datetime.now(dt.UTC) if started is None else started + dt.timedelta(milliseconds=run_ms)
 
 
 def _wait_ms(queued_at: str | None, started_at: str | None) -> int:

@@ -17,7 +17,7 @@ from jobs.api.openapi import Answer, in_path, operation, query
 from jobs.conf import QUEUE_NAME
 from jobs.documents import isotime
 from jobs.errors import FieldError, JobNotFound, MalformedRequest, UnknownType
-from jobs.models import MinuteStat
+from jobs.models import MinuteStat, clock
 from jobs.models.stat import BUCKETS_MS
 from jobs.registry import TYPE_NAME, JobType
 
@@ -152,7 +152,7 @@ class Stats(ApiView):
     )
     def get(self, request: Request) -> Response:
         parameters = request.query_params.dict()
-        end = dt.datetime.now(dt.UTC)
+        end = clock.now()
         start = (end - dt.timedelta(minutes=_minutes(parameters.pop("minutes", str(MINUTES))))).replace(
             second=0, microsecond=0
         )

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError
-from django.utils import timezone
 
 from jobs import owner
 from jobs.database import atomic
 from jobs.lifecycle import Actor
-from jobs.models import ApiKey
+from jobs.models import ApiKey, clock
 from jobs.sql import is_outage
 
 SCOPES = {
@@ -86,7 +85,7 @@ def create(
         raise ValueError(f"there is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
     if not scopes:
         raise ValueError("a key without scopes may do nothing")
-    if expires_at is not None and expires_at <= timezone.now():
+    if expires_at is not None and expires_at <= clock.now():
         raise ValueError("the key would have expired already")
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(8))
     secret = secrets.token_urlsafe(32)
@@ -106,11 +105,11 @@ def rotate(key: ApiKey, *, overlap_s: float = 86_400) -> tuple[ApiKey, str]:
 
     Raises ValueError when the old key is revoked or has expired.
     """
-    if not _is_valid(key.revoked_at, key.expires_at):
+    if not _is_valid(key, clock.now()):
         raise ValueError(f"the key {key.prefix} is revoked or has expired: create a new one")
     with atomic():
         new, text = create(key.client, key.scopes, expires_at=key.expires_at, is_unlimited=key.is_unlimited)
-        end = timezone.now() + dt.timedelta(seconds=overlap_s)
+        end = clock.now() + dt.timedelta(seconds=overlap_s)
         key.expires_at = min(key.expires_at or end, end)
         key.save(update_fields=["expires_at"])
     _forget(key.prefix)
@@ -119,7 +118,7 @@ def rotate(key: ApiKey, *, overlap_s: float = 86_400) -> tuple[ApiKey, str]:
 
 def revoke(key: ApiKey) -> None:
     """The key stops working: at once here, within CACHE_S in other processes. Twice changes nothing."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=clock.now())
     _forget(key.prefix)
 
 
@@ -130,7 +129,9 @@ def revoke(key: ApiKey) -> None:
 class _Known:
     secret_hash: bytes
     identity: Identity
-    expires_at: dt.datetime | None
+    ends: float
+    """When it expires, by `time.monotonic`: the database's clock said how long that is."""
+
     read_at: float
 
     @property
@@ -161,37 +162,40 @@ def identify(text: str, *, may_read: bool = True) -> Identity | None:
         known = _read(prefix)
     if known is None or not hmac.compare_digest(known.secret_hash, _digest(secret)):
         return None
-    return known.identity if _is_valid(None, known.expires_at) else None
+    return known.identity if time.monotonic() < known.ends else None
 
 
 def _read(prefix: str) -> _Known | None:
     owner.refresh()  # each request comes by here, and may read a status from Redis next
-    key = ApiKey.objects.filter(prefix=prefix).first()
-    if key is None or not _is_valid(key.revoked_at, key.expires_at):
+    key = ApiKey.objects.annotate(now=clock.DbNow()).filter(prefix=prefix).first()
+    if key is None or not _is_valid(key, key.now):
         _forget(prefix)
         return None
     identity = Identity(key.client, frozenset(key.scopes), key.client, is_unlimited=key.is_unlimited)
-    known = _Known(bytes(key.secret_hash), identity, key.expires_at, time.monotonic())
+    read_at = time.monotonic()
+    left_s = (key.expires_at - key.now).total_seconds() if key.expires_at else float("inf")
+    known = _Known(bytes(key.secret_hash), identity, read_at + left_s, read_at)
     if len(_cache) >= CACHE_SIZE:
         _cache.clear()
     _cache[prefix] = known
-    _note_use(key)
+    _note_use(key, key.now)
     return known
 
 
-def _note_use(key: ApiKey) -> None:
-    if key.last_used_at is not None and timezone.now() - key.last_used_at < USED_EVERY:
+def _note_use(key: ApiKey, now: dt.datetime) -> None:
+    if key.last_used_at is not None and now - key.last_used_at < USED_EVERY:
         return
     try:
         with atomic():
-            ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     except DatabaseError as error:
         if not is_outage(error):
             raise  # a database that takes no writes still answers questions
 
 
-def _is_valid(revoked_at: dt.datetime | None, expires_at: dt.datetime | None) -> bool:
-    return revoked_at is None and (expires_at is None or expires_at > timezone.now())
+def _is_valid(key: ApiKey, now: dt.datetime) -> bool:
+    """By the database's clock."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
 
 
 def _forget(prefix: str) -> None:

@@ -15,7 +15,7 @@ from jobs.conf import conf
 from jobs.cron import FOREVER, slot_text
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
-from jobs.models import Job, Schedule
+from jobs.models import Job, Schedule, clock
 from jobs.models.documents import read_document
 from jobs.schedules.due import Due
 
@@ -71,7 +71,7 @@ def slots_of(schedule: Schedule | Due, after: dt.datetime, until: dt.datetime = 
 
 def upcoming(schedule: Schedule, count: int, after: dt.datetime | None = None) -> list[dt.datetime]:
     """The next `count` slots after the present, paused or not. Raises cron.BadCron."""
-    return list(islice(slots_of(schedule, after or dt.datetime.now(dt.UTC)), count))
+    return list(islice(slots_of(schedule, after or clock.now()), count))
 
 
 def key_of(schedule: Schedule | Due, slot: dt.datetime) -> str:

@@ -15,7 +15,8 @@ import pytest
 from django.db import connection
 
 from jobs import queue, rebuild
-from jobs.models import ClockStep, Event, Housekeeping, Job, Lease, Schedule, clock
+from jobs.api import keys
+from jobs.models import ApiKey, ClockStep, Event, Housekeeping, Job, Lease, LogLine, MinuteStat, Schedule, clock
 from jobs.reconcile import Housekeeper
 from tests.chaos.clocks import WrongClock
 from tests.real.watching import all_reached, assert_lawful, budgets, echo, reached, submit
@@ -185,3 +186,24 @@ def test_a_machine_whose_clock_is_wrong_accepts_jobs_for_the_databases_time(worl
     assert [one["job"]["status"] for one in items["items"]] == ["queued", "scheduled"], items
     assert set(Event.objects.values_list("event", "target")) == {("submit", "queued"), ("submit", "scheduled")}
     assert not Job.objects.exclude(queued_at=None).exclude(status="queued").exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="database and program share one clock")
+def test_what_a_machine_whose_clock_is_wrong_stores_and_judges_has_the_databases_time(world: World) -> None:
+    """Lines of a job's log, minutes of statistics, and the end of an API key."""
+    wrong = WrongClock("ahead")
+    wrong.set(HOUR_S)
+    _, ends_soon = keys.create("soon", expires_at=clock.now() + dt.timedelta(minutes=30))
+    _, has_ended = keys.create("late", expires_at=clock.now() + dt.timedelta(minutes=30))
+    ApiKey.objects.filter(client="late").update(expires_at=clock.now() - dt.timedelta(minutes=30))
+    world.serve(**wrong.environment)
+    world.worker(**wrong.environment)
+    assert world.call("GET", "/api/jobs", key=ends_soon).status == 200
+    assert world.call("GET", "/api/jobs", key=has_ended).status == 401
+    now = clock.now()
+    job_ids = [submit("health-check"), echo(failTimes=1)]
+    reached(job_ids[0], "succeeded")
+    eventually(lambda: MinuteStat.objects.filter(outcome="retry").exists(), timeout_s=20)
+    assert all(abs((line.at - now).total_seconds()) < 600 for line in LogLine.objects.filter(job_id=job_ids[0]))
+    assert LogLine.objects.filter(job_id=job_ids[0]).exists()
+    assert all(abs((row.minute - now).total_seconds()) < 600 for row in MinuteStat.objects.all())

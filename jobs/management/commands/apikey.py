@@ -6,12 +6,11 @@ import datetime as dt
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
 
 from jobs.api import keys
 from jobs.documents import isotime
 from jobs.management.base import INVALID, JobsCommand
-from jobs.models import ApiKey
+from jobs.models import ApiKey, clock
 
 DAY_S = 86_400
 
@@ -101,7 +100,7 @@ def _moment(text: str | None) -> dt.datetime | None:
     if text.endswith("d") and text[:-1].isdecimal():
         if len(text) > 5:
             raise ValueError("--expires takes at most 9999d")
-        return timezone.now() + dt.timedelta(days=int(text[:-1]))
+        return clock.now() + dt.timedelta(days=int(text[:-1]))
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("--expires needs a time with an offset, such as 2030-01-31T08:00:00Z, or days, such as 90d")
@@ -111,7 +110,7 @@ def _moment(text: str | None) -> dt.datetime | None:
 def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= timezone.now() else "valid"
+    return "expired" if key.expires_at is not None and key.expires_at <= clock.now() else "valid"
 
 
 def _document(key: ApiKey) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from jobs.addresses import add_links, mounted_at
 from jobs.database import connection
 from jobs.lifecycle import FINAL, Status
 from jobs.management.base import INVALID, JobsCommand, operator_name, read_json
-from jobs.models import Job
+from jobs.models import Job, clock
 from jobs.submission import Submitted
 
 ENDED_BADLY, WAITED_TOO_LONG = 4, 5
@@ -107,7 +106,7 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
         "runAt": options["at"],
     }
     if body["type"] is None:
-        hour = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H")
+        hour = clock.now().strftime("%Y-%m-%dT%H")
         body |= {"type": "maintenance", "idempotencyKey": options["key"] or f"maintenance:{hour}"}
     return {name: value for name, value in body.items() if value is not None}
 

@@ -13,7 +13,7 @@ from jobs.cron import BadCron, slot_text
 from jobs.documents import isotime
 from jobs.errors import ScheduleNotFound
 from jobs.management.base import INVALID, JobsCommand, operator_name, read_json
-from jobs.models import Schedule
+from jobs.models import Schedule, clock
 
 MOST_SLOTS = 10_000
 
@@ -234,7 +234,7 @@ def _find(name: str) -> Schedule:
 
 def _time(text: str | None, option: str = "--from") -> dt.datetime:
     if text is None:
-        return dt.datetime.now(dt.UTC)
+        return clock.now()
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
