@@ -26,9 +26,10 @@ CHUNK = 500
 FEW = 100
 """Rows read at once where they may have large results."""
 
+GLANCE = 20
 PAGE = 500
 PAGES = 40
-"""Entries at the head of a list that one turn looks at, and trims where they are no longer queued: PAGES of PAGE."""
+"""Entries at the head of a list that one turn looks at, and trims where they are no longer queued: a few, then PAGES of PAGE."""
 
 LAST = 1_000
 """Jobs that one horse records in one commit: as many as it may have threads, or claims ahead of them."""
@@ -189,8 +190,8 @@ def _head(name: str) -> tuple[bool, Any]:
     """
     broker = queue.broker()
     kept = 0  # what somebody else put there
-    for _ in range(PAGES):
-        raw = cast("list[bytes]", broker.lrange(queue.LIST + name, kept, kept + PAGE - 1))
+    for size in (GLANCE, *[PAGE] * PAGES):
+        raw = cast("list[bytes]", broker.lrange(queue.LIST + name, kept, kept + size - 1))
         queued, over = _of_ours(raw)
         first = next((at for at, text in enumerate(raw) if text in queued), len(raw))
         stale = list(takewhile(over.__contains__, raw[:first])) if kept == 0 else []
@@ -198,7 +199,7 @@ def _head(name: str) -> tuple[bool, Any]:
             broker.eval(TRIM, 1, queue.LIST + name, *stale)
         if first < len(raw):
             return True, _less_margin(queued[raw[first]])
-        if len(raw) < PAGE:
+        if len(raw) < size:
             return True, None
         kept += len(raw) - len(stale)
     return False, None

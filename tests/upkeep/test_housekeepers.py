@@ -326,6 +326,7 @@ def listed() -> list[str]:
 
 
 def test_cancelled_ids_at_the_head_are_trimmed_and_nothing_is_pushed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "GLANCE", 2)
     monkeypatch.setattr(rebuild, "PAGE", 4)
     monkeypatch.setattr(rebuild, "PAGES", 3)
     one = keep_house(2)
