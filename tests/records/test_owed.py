@@ -10,7 +10,7 @@ import pytest
 from jobs import mirror, owed, queue
 from jobs.lifecycle import End
 from jobs.owed import Owed
-from jobs.rows import Row
+from jobs.rows import Row, mirror_entry
 from jobsite import broker
 from tests.records.test_recorder import Turns
 from tests.support import lives, sandbox
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def ended(*ends: End) -> tuple[list[uuid.UUID], list[Row]]:
-    """Jobs whose attempts ended so, each with some 1,600 bytes for Redis, which is empty."""
+    """Jobs whose attempts ended so, each with more than 1,000 bytes for Redis, which is empty."""
     turns, ids = Turns(), [lives.submit() for _ in ends]
     rows = turns.end(turns.claim(ids), ends).moved
     queue.broker().flushall()
@@ -49,8 +49,9 @@ def test_redis_is_owed_what_stays_true_until_it_has_it() -> None:
 
 def test_it_is_bounded_in_bytes_and_paid_in_small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     ids, rows = ended(*[End.RETURNED] * 6)
-    monkeypatch.setattr(owed, "MOST_BYTES", 8_000)
-    monkeypatch.setattr(owed, "PAID_BYTES", 4_500)
+    size = max(len(mirror_entry(row)[1]) for row in rows)
+    monkeypatch.setattr(owed, "MOST_BYTES", 4.5 * size)
+    monkeypatch.setattr(owed, "PAID_BYTES", 2.5 * size)
     debt = Owed()
     debt.remember(rows)
     assert paid(debt, ids) == [2, 4]
