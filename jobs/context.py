@@ -20,12 +20,15 @@ from jobs.interrupts import Slot
 from jobs.models.clock import parse
 from jobs.rows import Row
 from jobs.sql import make_id
-from jobs.texts import clean_text, finite
+from jobs.texts import as_text, clean_text, finite
 
 ErrorTypes = Sequence[type[BaseException]]
 
 LINE_MAX = 8_192
 """Characters of one log line."""
+
+MESSAGE_MAX = 500
+"""Characters of the message of a progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,12 @@ class Line:
 
 
 class JobLog:
-    """Lines that are kept with the job: `job.log("…")`, or `.debug .info .warning .error`, with %-arguments.
+    """Lines that are kept with the job: `job.log("…")`, or `.debug .info .warning .error`, with %-arguments. What is
+    given by name follows as `name=value`.
 
     They are written with the next commit of the worker, within about a second; a kill may cost the
-    last ones. Of one attempt the first `log_max_lines` are kept.
+    last ones. Of one attempt the first `log_max_lines` are kept. What cannot be formatted is kept as it can be read:
+    no argument makes a line fail the handler.
     """
 
     def __init__(self, began_at: dt.datetime, since: float) -> None:
@@ -49,22 +54,24 @@ class JobLog:
         self._lines: list[Line] = []
         self._count = 0
 
-    def __call__(self, message: str, *arguments: Any) -> None:
-        self._add("info", message, arguments)
+    def __call__(self, message: object, *arguments: Any, **more: Any) -> None:
+        self._add("info", message, arguments, more)
 
     info = __call__
 
-    def debug(self, message: str, *arguments: Any) -> None:
-        self._add("debug", message, arguments)
+    def debug(self, message: object, *arguments: Any, **more: Any) -> None:
+        self._add("debug", message, arguments, more)
 
-    def warning(self, message: str, *arguments: Any) -> None:
-        self._add("warning", message, arguments)
+    def warning(self, message: object, *arguments: Any, **more: Any) -> None:
+        self._add("warning", message, arguments, more)
 
-    def error(self, message: str, *arguments: Any) -> None:
-        self._add("error", message, arguments)
+    def error(self, message: object, *arguments: Any, **more: Any) -> None:
+        self._add("error", message, arguments, more)
 
-    def _add(self, level: str, message: str, arguments: tuple[Any, ...]) -> None:
-        text = str(message) % arguments if arguments else str(message)
+    def _add(self, level: str, message: object, arguments: tuple[Any, ...], more: dict[str, Any]) -> None:
+        text = as_text(message, *arguments, limit=LINE_MAX)
+        if more:
+            text = clean_text(" ".join([text, *(f"{name}={as_text(more[name])}" for name in more)]), LINE_MAX)
         with self._lock:
             self._count += 1
             most = conf().log_max_lines
@@ -72,7 +79,7 @@ class JobLog:
                 level, text = "warning", f"only the first {most} lines of an attempt are kept"
             if self._count <= most + 1:
                 at = self._began_at + dt.timedelta(seconds=time.monotonic() - self._since)
-                self._lines.append(Line(at, level, clean_text(text, LINE_MAX)))
+                self._lines.append(Line(at, level, text))
 
     def adopt(self, lines: Sequence[Line]) -> None:
         """Lines of the same attempt that were said, and counted, in another process."""
@@ -162,13 +169,17 @@ class JobContext:
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Tell pollers how far it is; kept with the outcome. Costs nothing here: the worker sends the latest.
 
-        Raises ValueError (TypeError) for what is no finite number.
+        In place of a number that is not finite, or is not a number, stands the last one, and its text in the message.
         """
-        self._progress = {
-            "current": finite(current),
-            "total": None if total is None else finite(total),
-            "message": clean_text(str(message), 500),
-        }
+        last = self._progress or {"current": 0, "total": None}
+        told, words = {}, []
+        for name, value in (("current", current), ("total", total)):
+            told[name] = finite(value)
+            if told[name] is None and (name == "current" or value is not None):
+                told[name] = last[name]
+                words.append(f"{name}={as_text(value, limit=100)}")
+        words.append(as_text(message, limit=MESSAGE_MAX))
+        self._progress = {**told, "message": clean_text(" ".join(filter(None, words)), MESSAGE_MAX)}
         self._progress_number += 1
 
     def effect(

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel
 
 from jobs.conf import conf
-from jobs.errors import FieldError
+from jobs.errors import FieldError, Interrupted
 from jobs.storable import INT64_MAX, INT64_MIN, SURROGATE, check_storable
 
 ERROR_TEXT_MAX = 16_384
@@ -75,18 +75,36 @@ def _dump(document: Any) -> bytes:
     return _encode(document).encode() if b"null" in raw else raw
 
 
-def finite(value: Any) -> int | float:
-    """A number that JSON, Redis and both databases hold. Raises ValueError or TypeError where there is none."""
-    number = value if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX else float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is no finite number")
-    return number
+def finite(value: Any) -> int | float | None:
+    """A number that JSON, Redis and both databases hold; None where the value is not one."""
+    try:
+        number = int(value) if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX else float(value)
+        return number if math.isfinite(number) else None
+    except Interrupted:
+        raise
+    except BaseException:  # what a value's own methods raise, be it SystemExit
+        return None
 
 
 def clean_text(text: str, limit: int = ERROR_TEXT_MAX) -> str:
     """Text without what the databases refuse; of long text the end is kept."""
     text = SURROGATE.sub("\ufffd", text.replace("\x00", "\ufffd"))
     return text if len(text) <= limit else "…" + text[1 - limit :]
+
+
+def as_text(message: object, *arguments: Any, limit: int = ERROR_TEXT_MAX) -> str:
+    """Text of `message % arguments`; where they do not fit, or cannot be read, what can be read of each of them.
+
+    Raises nothing but an interrupt of the attempt, which is not the text's affair.
+    """
+    try:
+        text = str(message) % arguments if arguments else str(message)
+        return clean_text(str.__str__(text), limit)  # not a class of the handler's, which other processes cannot read
+    except Interrupted:
+        raise
+    except BaseException:  # what an object's own methods raise, be it SystemExit
+        texts = map(as_text, (message, *arguments)) if arguments else [object.__repr__(message)]
+        return clean_text(" ".join(texts), limit)
 
 
 def error_texts(error: BaseException) -> tuple[str, str]:

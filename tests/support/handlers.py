@@ -50,7 +50,7 @@ def steps(job: JobContext, payload: dict[str, Any]) -> str:
 
 @handler("test-progress")
 def progress(job: JobContext, payload: dict[str, Any]) -> str:
-    """Tell a progress that is none."""
+    """Tell a progress that may not be a number."""
     values: dict[str, Any] = {"object": object(), "large": 2**70, "text": "half", "nan": float("nan")}
     job.progress(values[payload["kind"]])
     time.sleep(0.1)  # longer than it takes the horse to mirror it
