@@ -15,7 +15,7 @@ from uuid import UUID
 from jobs import effects
 from jobs.conf import conf
 from jobs.effects import Attempt, Effect, Probe, Terms
-from jobs.errors import CancelRequested
+from jobs.errors import CancelRequested, EffectInTransaction
 from jobs.interrupts import Slot
 from jobs.models.clock import parse
 from jobs.rows import Row
@@ -204,6 +204,11 @@ class JobContext:
         return enter(self.fence, self.slot, terms)
 
     # --- for the worker ---------------------------------------------------------------------------
+
+    @property
+    def refused(self) -> Sequence[EffectInTransaction]:
+        """Effects that were refused inside a transaction, though the handler may have swallowed that."""
+        return () if self._fence is None else self._fence.refused
 
     def begin(self, token: object, slot: Slot) -> None:
         """The handler runs from here on. A cancel that came before interrupts it now."""

@@ -39,6 +39,31 @@ class _Connection:
 connection = cast(BaseDatabaseWrapper, _Connection())
 
 
+ATOMIC = "transaction.atomic()"
+
+_OPEN = (1, 2, 3)
+"""libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR."""
+
+
+def open_transaction(own: Any) -> str:
+    """Name what holds a transaction open on a connection of Django's, in any thread; empty where nothing does.
+
+    The blocks that a TestCase puts around its tests do not count, as for `atomic(durable=True)`.
+    """
+    if own.in_atomic_block:
+        return "" if all(block._from_testcase for block in own.atomic_blocks) else ATOMIC
+    raw = own.connection
+    if raw is None:
+        return ""
+    if not own.autocommit:
+        return "set_autocommit(False)"
+    try:
+        is_open = raw.info.transaction_status in _OPEN if own.vendor == "postgresql" else raw.in_transaction
+    except Exception:  # the driver's own classes: closed behind Django's back
+        return ""
+    return "BEGIN" if is_open else ""
+
+
 def atomic() -> transaction.Atomic:
     """A transaction of the job system's database, or a savepoint inside one that is open. Not a decorator."""
     return transaction.atomic(using=alias())

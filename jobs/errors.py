@@ -169,6 +169,13 @@ class EffectHeld(BaseException):
     """An effect of an earlier attempt is in doubt and must not run again: the job waits for its truth."""
 
 
+class EffectInTransaction(JobsError):
+    """An effect, or its settling, was refused: a transaction is open, and what is written now could be rolled back."""
+
+    code = "effect-in-transaction"
+    http_status = 409
+
+
 class Interrupted(BaseException):
     """The attempt was told to end. A BaseException: `except Exception` in a handler must not swallow it."""
 

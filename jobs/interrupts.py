@@ -12,7 +12,7 @@ import ctypes
 import queue as queues
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jobs.errors import CancelRequested, Interrupted
@@ -32,6 +32,8 @@ class Slot:
         self._fired: type[Interrupted] | None = None
         self._pending: type[Interrupted] | None = None
         self._waker: Callable[[], object] | None = None
+        self.connections: Sequence[Callable[[], Any]] = ()
+        """Weak references to the database connections of the thread, and of threads that share its context."""
 
     @property
     def fired(self) -> type[Interrupted] | None:
@@ -66,10 +68,16 @@ class Slot:
                 self._pending = self._pending or kind
                 return
             self._fired = kind
-            if self._waker is not None:
-                self._waker()
-            else:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(kind))
+            self._deliver(kind)
+
+    def _deliver(self, kind: type[Interrupted]) -> None:
+        """Under the lock, which the job's end takes as well: so the exception reaches no later job of the thread."""
+        if self._token is None:
+            return
+        if self._waker is not None:
+            self._waker()
+        else:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(kind))
 
     @contextlib.contextmanager
     def waking(self, waker: Callable[[], object]) -> Iterator[None]:
@@ -84,7 +92,7 @@ class Slot:
 
     @contextlib.contextmanager
     def masked(self) -> Iterator[None]:
-        """Our own commits: nothing interrupts them; what came meanwhile is raised at the end."""
+        """Our own commits: nothing interrupts them; what came meanwhile is raised at the end, however that comes."""
         with self._lock:
             self._masked += 1
         _settle()
@@ -93,7 +101,7 @@ class Slot:
         finally:
             with self._lock:
                 self._masked -= 1
-        self._raise_pending()
+            self._raise_pending()
 
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:
@@ -123,6 +131,8 @@ class Slot:
             if kind is None or self._masked or not self._may_raise:
                 return
             self._pending, self._fired = None, kind
+            if threading.get_ident() != self._thread_id or self._waker is not None:
+                self._deliver(kind)  # the block was one of the handler's other threads or tasks
         raise kind()
 
     def raise_cancel(self) -> None:

@@ -11,10 +11,20 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from django.db import connections
+
 from jobs import lifecycle, queue, queue_names, registry, transitions
 from jobs.conf import conf
-from jobs.database import atomic, connection, on_commit
-from jobs.errors import EffectNotSettled, JobNotFound, MalformedRequest, NotAllowed, UnknownQueue, UnknownType
+from jobs.database import alias, atomic, connection, on_commit, open_transaction
+from jobs.errors import (
+    EffectInTransaction,
+    EffectNotSettled,
+    JobNotFound,
+    MalformedRequest,
+    NotAllowed,
+    UnknownQueue,
+    UnknownType,
+)
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
 from jobs.models.clock import NOW
@@ -66,15 +76,28 @@ def promote(job_id: uuid.UUID, *, actor: Actor, who: str) -> Event:
 
 
 def settle(
-    job_id: uuid.UUID, effect_name: str, *, is_done: bool | None, result: Any = None, evidence: str, who: str
+    job_id: uuid.UUID,
+    effect_name: str,
+    *,
+    is_done: bool | None,
+    result: Any = None,
+    evidence: str,
+    who: str,
+    beside: Callable[[], object] | None = None,
 ) -> Event | None:
     """Record the truth about an effect in doubt; the job goes on once no effect holds it any more.
 
     `is_done` None leaves it in doubt and lets the handler's probe be asked again. `result` (JSON) is
     what a done effect gives to later attempts. Returns SETTLE or CANCEL (a cancel had
     been requested), or None while the job stays where it is: other effects are in doubt still, or it
-    was not waiting. Raises JobNotFound, EffectNotSettled, MalformedRequest.
+    was not waiting. It is committed when this returns, together with what `beside` writes. Raises JobNotFound,
+    EffectNotSettled, MalformedRequest, and EffectInTransaction inside a transaction, which could take it back.
     """
+    if held_by := open_transaction(connections[alias()]):
+        raise EffectInTransaction(
+            f"the effect {effect_name!r} was not settled: {held_by} holds a transaction open, and a rollback would take"
+            " it back; settle it outside of the transaction"
+        )
     try:
         stored = to_json(result, conf().result_max_bytes) if is_done and result is not None else None
     except Unstorable as error:
@@ -105,6 +128,8 @@ def settle(
             [db_id(job_id)],
         )
         moved = [] if cursor.fetchone() else transitions.settle(job_id, who=who)
+        if beside is not None:
+            beside()
         on_commit(lambda: queue.push(moved), robust=True)
     if not moved:
         return None

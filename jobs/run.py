@@ -2,25 +2,43 @@
 
 1. find the type; 2. read the payload; 3. call the handler under its timeout; 4. put into words and
 JSON what came of it. Whatever the handler does, this returns an Ended.
+
+Each attempt starts in the same context: what a handler sets in context variables, and by them Django's time zone,
+language and URLconf, ends with its attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, ContextVar
 from functools import lru_cache
 from typing import Any
 
 import orjson
 import pydantic
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.core.cache import caches
 from django.db import connections
 from django.db.backends.signals import connection_created
 
 from jobs import failpoints, registry
 from jobs.conf import conf
 from jobs.context import JobContext
-from jobs.errors import CancelRequested, EffectHeld, LeaseLost, Permanent, Retry, SoftTimeout, UnknownType
+from jobs.errors import (
+    CancelRequested,
+    EffectHeld,
+    EffectInTransaction,
+    LeaseLost,
+    Permanent,
+    Retry,
+    SoftTimeout,
+    UnknownType,
+)
 from jobs.interrupts import Slot, Watch
 from jobs.lifecycle import Budget, End
 from jobs.registry import JobType
@@ -36,6 +54,9 @@ FORGET_SESSION = (
 )
 """What `DISCARD ALL` does, but for prepared statements, which the driver believes to be still there."""
 
+HELPER_S = 1.0
+"""Seconds that a thread waits for its helper of `sync_to_async`, which as a rule is idle by then."""
+
 TIMEOUT = "timeout"
 """The error code of an attempt that ran too long, however it was ended."""
 
@@ -47,15 +68,67 @@ _forks: list[None] = []
 os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
-def _note_connection(**_: Any) -> None:
+_connections: ContextVar[list[weakref.ref[Any]]] = ContextVar("jobs.connections")
+"""Connections that were opened by a handler, in its thread or in others that were given its context."""
+
+
+def _note_connection(connection: Any, **_: Any) -> None:
     _thread.has_connected = True
+    known = _connections.get(None)
+    if known is not None and not any(reference() is connection for reference in known):
+        known[:] = [*(reference for reference in known if reference() is not None), weakref.ref(connection)]
 
 
 connection_created.connect(_note_connection, dispatch_uid="jobs.run")
 
 
+class World:
+    """What one thread gives to each of its attempts."""
+
+    def __init__(self) -> None:
+        self.connections = [weakref.ref(connection) for connection in connections.all(initialized_only=True)]
+        self.context = Context()
+        self.context.run(self._furnish)
+
+    def _furnish(self) -> None:
+        """Caches keep their connections over attempts, which they would open in each context again."""
+        _connections.set(self.connections)
+        self.renew_helper()
+        with contextlib.suppress(Exception):  # a cache of the project's that cannot be made is its handlers' own affair
+            caches.all()
+
+    def renew_helper(self) -> None:
+        """`sync_to_async` runs what awaits the ORM in one thread: one for each of ours, since a transaction that a
+        handler leaves open there would take in what others write."""
+        self.helper = ThreadSensitiveContext()
+        SyncToAsync.thread_sensitive_context.set(self.helper)
+
+    def clean_helper(self) -> None:
+        """Have the helper's thread leave no transaction. One that is busy still goes with what it does."""
+        executor = SyncToAsync.context_to_thread_executor.get(self.helper)
+        if not isinstance(executor, ThreadPoolExecutor):
+            return
+        try:
+            executor.submit(_leave_no_transaction).result(timeout=HELPER_S)
+        except Exception:
+            executor.submit(connections.close_all)
+            executor.shutdown(wait=False)
+            self.context.run(self.renew_helper)
+
+
 def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
     """Run the attempt in the calling thread."""
+    world: World = getattr(_thread, "world", None) or _thread.__dict__.setdefault("world", World())
+    slot.connections = world.connections
+    try:
+        return world.context.copy().run(_attempt, claimed, context, slot, watch)
+    finally:
+        _leave_no_transaction()
+        if len(world.connections) > 1:
+            world.clean_helper()
+
+
+def _attempt(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ended:
     token = object()
     try:
         failpoints.hit("run.start")
@@ -64,12 +137,11 @@ def run(claimed: Claimed, context: JobContext, slot: Slot, watch: Watch) -> Ende
         with slot.running(token), watch.over(token, claimed.timeout_s, slot, SoftTimeout):
             context.begin(token, slot)
             value = _call_here(job_type, context, payload, slot)
-        ended = _returned(claimed.row, context, value)
+        if context.refused:
+            raise context.refused[0]
+        return _returned(claimed.row, context, value)
     except BaseException as error:  # SystemExit and the like end an attempt, not the worker
-        ended = _raised(claimed, context, error)
-    finally:
-        _leave_no_transaction()
-    return ended
+        return _raised(claimed, context, error)
 
 
 def _payload(job_type: JobType, text: str) -> Any:
@@ -113,8 +185,13 @@ def call(job_type: JobType, context: JobContext, payload: Any, slot: Slot) -> An
     async def main() -> Any:
         task = asyncio.current_task()
         assert task is not None
-        loop = asyncio.get_running_loop()
-        with slot.waking(lambda: loop.call_soon_threadsafe(task.cancel)):
+        loop, here = asyncio.get_running_loop(), threading.get_ident()
+
+        def wake() -> None:
+            if threading.get_ident() != here or asyncio.current_task(loop) is not task:
+                loop.call_soon_threadsafe(task.cancel)
+
+        with slot.waking(wake):
             return await job_type.function(context, payload)
 
     try:
@@ -143,6 +220,8 @@ def _raised(claimed: Claimed, context: JobContext, error: BaseException) -> Ende
         end, code = End.PERMANENT, clean_text(error.failure_code, 64)
     elif isinstance(error, Unstorable):
         end, code = End.PERMANENT, "unstorable"
+    elif isinstance(error, EffectInTransaction):
+        end, code = End.PERMANENT, error.code  # each attempt would repeat the handler's work up to the same line
     elif isinstance(error, UnknownType):
         code = error.code
     elif isinstance(error, Retry):
@@ -214,6 +293,10 @@ def _leave_no_transaction() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or not connection.get_autocommit() or _is_in_transaction(connection):
             connection.in_atomic_block = connection.closed_in_transaction = False
+            with contextlib.suppress(
+                Exception
+            ):  # a cursor that the handler keeps would keep SQLite's lock, though closed
+                connection.connection.rollback()
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()

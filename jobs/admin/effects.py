@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -17,6 +18,7 @@ from jobs.admin import search, show
 from jobs.admin.base import KeysetList, PagedAdmin
 from jobs.admin.filters import EffectStatusFilter
 from jobs.admin.settling import PERMISSIONS, SettleForm, may_settle, settle
+from jobs.database import alias
 from jobs.errors import JobsError
 from jobs.models import Effect
 
@@ -60,8 +62,9 @@ class EffectAdmin(PagedAdmin[Effect]):
         return show.moment(effect.reserved_at)
 
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view
-        return [path("<int:effect_id>/settle/", page(self.settle_view), name="jobs_effect_settle"), *super().get_urls()]
+        page = self.admin_site.admin_view(self.settle_view)
+        page = transaction.non_atomic_requests(using=alias())(page)  # settling is a commit, also under ATOMIC_REQUESTS
+        return [path("<int:effect_id>/settle/", page, name="jobs_effect_settle"), *super().get_urls()]
 
     def row_page(self, request: HttpRequest, effect: Effect) -> HttpResponse:
         return self._page(request, effect, SettleForm() if self._is_open_to(request, effect) else None)

@@ -9,7 +9,6 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Permissi
 
 from jobs import operate
 from jobs.admin.actions import record
-from jobs.database import atomic
 from jobs.lifecycle import Event
 from jobs.models import Effect, Job
 
@@ -53,21 +52,24 @@ def may_settle(user: AbstractBaseUser | AnonymousUser) -> bool:
 
 
 def settle(effect: Effect, form: SettleForm, user: AbstractBaseUser) -> str:
-    """Record the verdict and say what became of the job. Raises EffectNotSettled, JobNotFound."""
+    """Record the verdict and say what became of the job. Raises EffectNotSettled, JobNotFound, EffectInTransaction."""
     is_done = form.cleaned_data["verdict"] == "done"
-    with atomic():
-        event = operate.settle(
-            effect.job_id,
-            effect.name,
-            is_done=is_done,
-            result=form.cleaned_data["result"],
-            evidence=form.cleaned_data["evidence"],
-            who=user.get_username(),
-        )
-        verdict = "it happened" if is_done else "it did not happen"
-        message = f"settled {effect.name}: {verdict}. {form.cleaned_data['evidence']}"
+    verdict = "it happened" if is_done else "it did not happen"
+    message = f"settled {effect.name}: {verdict}. {form.cleaned_data['evidence']}"
+
+    def note() -> None:
         record(user, effect, message, str(effect))
         record(user, Job(pk=effect.job_id), message, f"job {effect.job_id}")
+
+    event = operate.settle(
+        effect.job_id,
+        effect.name,
+        is_done=is_done,
+        result=form.cleaned_data["result"],
+        evidence=form.cleaned_data["evidence"],
+        who=user.get_username(),
+        beside=note,
+    )
     return f"Settled: {verdict}. {_CONSEQUENCE[event]}"
 
 

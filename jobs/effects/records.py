@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 
 from jobs import failpoints
-from jobs.database import atomic, connection, on_commit
+from jobs.database import alias, atomic, connection, on_commit, open_transaction
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
@@ -46,7 +46,8 @@ def patiently(commit: Callable[[], T]) -> T:
         try:
             return commit()
         except (DatabaseError, InterfaceError) as error:
-            if not is_outage(error) or connection.in_atomic_block or time.monotonic() > give_up:
+            is_whole = not (connection.in_atomic_block or open_transaction(connections[alias()]))
+            if not (is_whole and is_outage(error)) or time.monotonic() > give_up:
                 raise
             connection.close()
             time.sleep(PAUSE_S)

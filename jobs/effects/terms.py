@@ -9,7 +9,10 @@ import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.errors import EffectInTransaction
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -39,9 +42,18 @@ class Unknown:
     """A probe's answer: it cannot tell."""
 
 
-Answer = Done | NotDone | Unknown | type[NotDone] | type[Unknown]
-Probe = Callable[[str], Answer]
+Answer = Done | NotDone | Unknown
+Probe = Callable[[str], Answer | type[Answer]]
 """Called with the effect's key, under the new lease. What it raises is a failure of the attempt."""
+
+
+def as_answer(answer: object) -> Answer:
+    """What a probe returned, of which a class means the same as its instance. Raises TypeError for anything else."""
+    if isinstance(answer, type) and issubclass(answer, Answer):
+        answer = answer()
+    if not isinstance(answer, Answer):
+        raise TypeError(f"a probe returns Done, NotDone or Unknown, not a {type(answer).__name__}")
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,9 @@ class Attempt:
     lease_id: uuid.UUID
     begun: set[str] = field(default_factory=set, compare=False)
     """Names of the effects whose block has been entered: what is reserved by this attempt and not here has not run."""
+
+    refused: list[EffectInTransaction] = field(default_factory=list, compare=False)
+    """Effects that were refused, whether the handler let the error through or not."""
 
 
 @dataclass(slots=True)

@@ -58,7 +58,8 @@ class Attempts(RuleBasedStateMachine):
         super().__init__()
         self.models: dict[uuid.UUID, Model] = {}
         self.keys: dict[tuple[str, str], tuple[uuid.UUID, int]] = {}
-        self.block = transaction.atomic()
+        self.block: Any = transaction.atomic()
+        self.block._from_testcase = True  # in an ordinary block no effect would begin
         self.block.__enter__()
 
     def teardown(self) -> None:

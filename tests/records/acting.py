@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,12 +26,15 @@ class Script:
         self.results: list[Any] = []
         """What each attempt that left the block well found in `effect.result`."""
 
+        self.around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+        """Makes what the handler enters before the effect."""
+
         self._acts = list(acts)
         self._options = options
         self.job_id = lives.submit(register(self._handle, max_attempts=options.pop("max_attempts", 5)))
 
     def _handle(self, job: JobContext, payload: Any) -> str:
-        with job.effect("send", **self._options) as effect:
+        with self.around(), job.effect("send", **self._options) as effect:
             if effect.pending:
                 self.runs.append(job.attempt)
                 if self._acts:
@@ -72,7 +76,7 @@ def begin(context: JobContext, runs: list[int], **options: Any) -> Any:
 
 def raising(error: BaseException) -> Act:
     def act(effect: Any) -> None:
-        raise error
+        raise error.with_traceback(None)  # it may have been raised by another test
 
     return act
 

@@ -102,7 +102,7 @@ def test_an_effect_whose_block_has_run_is_not_run_again_by_its_own_attempt(regis
 def test_inside_a_handlers_own_transaction_nothing_is_tried_again(register: Register, outage: Outage) -> None:
     def work(job: JobContext, payload: Any) -> None:
         outage.left = 1
-        with transaction.atomic(), job.effect("send"):
+        with transaction.atomic(), job.effect("send", transactional=True):
             raise AssertionError("the block must not run")
 
     job = lives.attempt(lives.submit(register(work)))

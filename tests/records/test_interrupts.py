@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, OperationalError, connection
 
 from jobs import run
 from jobs.context import JobContext
-from jobs.errors import CancelRequested, Interrupted, SoftTimeout
+from jobs.errors import CancelRequested, EffectHeld, Interrupted, LeaseLost, SoftTimeout
 from jobs.interrupts import Slot, Watch
 from jobs.lifecycle import End
 from jobs.models import Effect
@@ -258,3 +258,177 @@ def test_a_cancel_that_came_before_the_handler_interrupts_it_at_its_start(regist
     began = time.monotonic()
     assert run.run(claimed, context, context.slot, lives.WATCH).end is End.RELEASED
     assert time.monotonic() - began < 15
+
+
+# --- a block that holds an interrupt off, and how it ends ---------------------------------------------------------
+
+
+class Broken(BaseException):
+    """What ends a block by itself."""
+
+
+def hold_off(slot: Slot, token: object, kind: type[Interrupted], error: BaseException | None, name: str) -> None:
+    """Have an interrupt come inside such a block, and leave it."""
+    with getattr(slot, name)():
+        slot.interrupt(token, kind)
+        if error is not None:
+            raise error
+
+
+ENDS = [None, ValueError("x"), LeaseLost("x"), EffectHeld("x"), OperationalError("x"), Broken(), GeneratorExit()]
+
+
+@pytest.mark.parametrize("kind", [SoftTimeout, CancelRequested])
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_what_waited_is_raised_at_the_end_of_the_block_however_that_ends(
+    error: BaseException | None, kind: type[Interrupted]
+) -> None:
+    slot, token = Slot(), object()
+    with pytest.raises(kind) as caught, slot.running(token):
+        hold_off(slot, token, kind, error, "masked")
+    assert caught.value.__context__ is error
+
+
+def started_and_spinning(thread: threading.Thread) -> None:
+    thread.start()
+    spin(30)
+
+
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_what_waited_in_another_thread_of_the_handler_interrupts_the_handler(error: BaseException | None) -> None:
+    slot, token = Slot(), object()
+    raised: list[str] = []
+
+    def elsewhere() -> None:
+        try:
+            hold_off(slot, token, SoftTimeout, error, "masked")
+        except BaseException as found:
+            raised.append(type(found).__name__)
+
+    thread = threading.Thread(target=elsewhere)
+    with pytest.raises(SoftTimeout), slot.running(token):
+        started_and_spinning(thread)
+    assert raised == ["SoftTimeout"]
+    with slot.running(object()):
+        spin(0.02)
+
+
+def test_a_block_of_another_thread_that_ends_after_the_handler_interrupts_nobody() -> None:
+    slot, token, is_over = Slot(), object(), threading.Event()
+    inside = threading.Event()
+
+    def elsewhere() -> None:
+        with contextlib.suppress(Interrupted), slot.masked():
+            slot.interrupt(token, SoftTimeout)
+            inside.set()
+            is_over.wait(10)
+
+    thread = threading.Thread(target=elsewhere)
+    with slot.running(token):
+        thread.start()
+        inside.wait(10)
+    is_over.set()
+    thread.join()
+    spin(0.02)
+    with slot.running(object()):
+        spin(0.02)
+
+
+def interrupting(sql_start: str, error: BaseException | None, job: JobContext) -> Any:
+    """Have the soft timeout come in the middle of that statement, which then fails, or does not."""
+    left = [1]
+
+    def execute(proceed: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith(sql_start) and left:
+            left.pop()
+            job.slot.interrupt(job.token or object(), SoftTimeout)
+            if error is not None:
+                raise error
+        return proceed(sql, *rest)
+
+    return connection.execute_wrapper(execute)
+
+
+@attempts
+@pytest.mark.parametrize("error", [None, IntegrityError("x"), Broken()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("statement", ["UPDATE jobs_job", "INSERT INTO jobs_effect", "UPDATE jobs_effect"])
+@pytest.mark.parametrize("is_transactional", [False, True])
+def test_a_timeout_during_a_commit_of_an_effect_ends_the_attempt_however_the_commit_ends(
+    error: BaseException | None, statement: str, is_transactional: bool, register: Register
+) -> None:
+    went_on: list[int] = []
+
+    def work(job: JobContext, payload: Any) -> None:
+        try:
+            with interrupting(statement, error, job), job.effect("send", transactional=is_transactional):
+                pass
+        except Exception:
+            went_on.append(1)
+        went_on.append(2)
+
+    job = lives.attempt(lives.submit(register(work)))
+    assert (job.error_code, went_on) == ("timeout", [])
+
+
+@attempts
+@pytest.mark.parametrize("ending", ["lease lost", "held", "own error"])
+def test_a_timeout_that_waited_is_not_lost_when_the_effect_ends_the_attempt_by_itself(
+    ending: str, register: Register
+) -> None:
+    def work(job: JobContext, payload: Any) -> None:
+        with interrupting("UPDATE jobs_job", None, job), job.effect("send"):
+            raise AssertionError("the block must not run")
+
+    job_id = lives.submit(register(work, max_attempts=5))
+    claimed = lives.claim(job_id)
+    context = lives.context_of(claimed)
+    assert claimed.row.lease_id is not None
+    if ending == "lease lost":
+        lives.expire(claimed.row.lease_id)
+    elif ending == "held":
+        Effect.objects.create(job_id=job_id, name="send", status="in_doubt", attempt=0, on_doubt="hold")
+    else:
+        Effect.objects.create(job_id=job_id, name="send", status="executing", attempt=1, on_doubt="hold")
+        context.fence.begun.add("send")
+    ended = run.run(claimed, context, context.slot, lives.WATCH)
+    assert ended.error_code == "timeout"
+
+
+@attempts
+def test_a_cancel_that_an_async_task_held_off_reaches_the_handler(register: Register) -> None:
+    """The task that was inside the effect is not the one that awaits it, and its error is swallowed."""
+    went_on: list[int] = []
+
+    async def act(job: JobContext) -> None:
+        with job.effect("send"):
+            job.cancel()
+
+    async def work(job: JobContext, payload: Any) -> None:
+        await asyncio.gather(act(job), return_exceptions=True)
+        await asyncio.sleep(0.1)
+        went_on.append(1)
+
+    job_id = lives.submit(register(work))
+    claimed = lives.claim(job_id)
+    context = lives.context_of(claimed)
+    assert run.run(claimed, context, context.slot, lives.WATCH).end is End.RELEASED
+    assert went_on == []
+    assert Effect.objects.get(job_id=job_id).status == "done"
+
+
+@attempts
+def test_an_async_handler_that_is_cancelled_at_the_end_of_its_effect_may_still_clean_up(register: Register) -> None:
+    cleaned: list[int] = []
+
+    async def work(job: JobContext, payload: Any) -> None:
+        try:
+            with job.effect("send"):
+                job.cancel()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append(1)
+
+    claimed = lives.claim(lives.submit(register(work)))
+    context = lives.context_of(claimed)
+    assert run.run(claimed, context, context.slot, lives.WATCH).end is End.RELEASED
+    assert cleaned == [1]
