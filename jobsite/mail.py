@@ -23,7 +23,11 @@ class OutboxBackend(BaseEmailBackend):
         for message in email_messages:
             name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(6)}.eml"
             draft = outbox / f".{name}"
-            with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(message.message().as_bytes())
-            draft.rename(outbox / name)
+            try:
+                with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                    file.write(message.message().as_bytes())
+                draft.rename(outbox / name)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
         return len(email_messages)

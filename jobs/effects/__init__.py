@@ -257,7 +257,9 @@ def _handle(attempt: Attempt, terms: Terms, *, is_pending: bool, result: object 
 
 def _record_error(attempt: Attempt, slot: Slot, terms: Terms, handle: Effect, error: BaseException) -> None:
     """The block was left by an exception: doubt, unless something proves that nothing happened."""
-    is_not_done = handle._is_not_done or isinstance(error, (Retry, Permanent)) or proves(error, terms.not_done_on)
+    is_proof = proves(error, terms.not_done_on) and not any(known is error for known in attempt.judged)
+    is_not_done = handle._is_not_done or isinstance(error, (Retry, Permanent)) or is_proof
+    attempt.judged.append(error)
     with slot.masked(), _blocking():
         reason = clean_text("".join(traceback.format_exception_only(error)).strip())
         records.record(attempt, terms.name, "not_done" if is_not_done else "in_doubt", error=reason)

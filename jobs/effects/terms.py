@@ -6,9 +6,11 @@ import re
 import smtplib
 import socket
 import ssl
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +26,13 @@ NOTHING_ACCEPTED: tuple[type[BaseException], ...] = (
     smtplib.SMTPRecipientsRefused,
     smtplib.SMTPNotSupportedError,
 )
-"""Errors that prove that nothing was accepted. With anything vaguer mails would be sent twice."""
+"""Errors that prove that nothing was accepted, of a try that is known to be the only one. With anything vaguer mails
+would be sent twice."""
+
+DJANGOS_SMTP = "django.core.mail.backends.smtp"
+
+TRIES_ONCE = ("socket", "ssl", "http.client", "smtplib", "asyncio", "django.core.mail")
+"""Modules that do not try again by themselves, as `xmlrpc.client` and most libraries for HTTP do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,9 @@ class Attempt:
     refused: list[EffectInTransaction] = field(default_factory=list, compare=False)
     """Effects that were refused, whether the handler let the error through or not."""
 
+    judged: list[BaseException] = field(default_factory=list, compare=False)
+    """Errors that have ended an effect: of another effect around that one they prove nothing."""
+
 
 @dataclass(slots=True)
 class Effect:
@@ -107,16 +118,40 @@ class Terms:
             raise ValueError(f"on_doubt is hold, skip or repeat, not {self.on_doubt!r}")
 
 
-def proves(error: BaseException | None, proofs: tuple[type[BaseException], ...]) -> bool:
-    """Whether an error, or the one it was explicitly raised from, proves that nothing was accepted.
+def proves(error: BaseException, proofs: tuple[type[BaseException], ...]) -> bool:
+    """Say whether an error of an effect's block proves that nothing was accepted.
 
-    `__context__` is not followed: an earlier, handled error says nothing about this one.
+    Errors that somebody wrapped prove nothing: an earlier try may have been accepted. Our own list is believed only of
+    what is known to be the only try; a list of the handler's own is its word.
     """
-    for _ in range(10):
-        if error is None:
-            return False
-        if isinstance(error, proofs):
-            return True
-        reason = getattr(error, "reason", None)  # urllib's URLError
-        error = reason if isinstance(reason, BaseException) else error.__cause__
-    return False
+    if not isinstance(error, proofs):
+        return False
+    return proofs is not NOTHING_ACCEPTED or (_is_rejection(error) and _is_only_try(error))
+
+
+def _is_rejection(error: BaseException) -> bool:
+    """A reply that cannot be read has the code -1, and after the end of a mail all of 200 to 299 accept it."""
+    return not isinstance(error, smtplib.SMTPResponseException) or 400 <= error.smtp_code < 600
+
+
+def _is_only_try(error: BaseException) -> bool:
+    """Whether it came straight from what tries once, called by the code that entered the effect or its package.
+
+    What was raised while another error was handled may be a second try, but for text that was not ASCII.
+    """
+    if not isinstance(error.__context__, UnicodeError | None) or not isinstance(error.__cause__, UnicodeError | None):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if _module(frame) != "jobs.effects"]
+    callers_own = _module(frames[0]).partition(".")[0] if frames else ""
+    return all(_tries_once(frame, callers_own) for frame in frames)
+
+
+def _tries_once(frame: FrameType, callers_own: str) -> bool:
+    name = _module(frame)
+    if name == DJANGOS_SMTP and frame.f_locals.get("num_sent"):
+        return False  # the server has taken an earlier mail of the same list
+    return any(name == module or name.startswith(f"{module}.") for module in (callers_own, *TRIES_ONCE))
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import socket
+import threading
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
 
 import jobs
 from jobs.errors import InvalidPayload
@@ -117,6 +123,144 @@ def test_a_mail_whose_answer_was_lost_is_not_sent_again(post: Post) -> None:
     assert len(post.mails) == 1
     effect = Effect.objects.get()
     assert (effect.status, effect.settled_by) == ("done", "policy")
+
+
+class Rude:
+    """A mail server that ends the connection at a step, without a word or with a reply that is its own."""
+
+    REPLIES = {b"EHLO": b"250 OK", b"MAIL": b"250 OK", b"RCPT": b"250 OK", b"DATA": b"354 go on", b".": b"250 OK"}
+
+    def __init__(self, step: bytes, reply: bytes | None) -> None:
+        self.step, self.reply, self.taken = step, reply, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rwb") as file, contextlib.suppress(OSError):
+                self.talk(file)
+
+    def talk(self, file: Any) -> None:
+        def say(step: bytes) -> bool:
+            reply = self.reply if step == self.step else self.REPLIES.get(step, b"250 OK")
+            if step == b".":
+                self.taken += 1
+            if reply is not None:
+                file.write(reply + b"\r\n")
+                file.flush()
+            return reply is not None
+
+        file.write(b"220 hello\r\n")
+        file.flush()
+        while line := file.readline():
+            step = line.strip()[:4].upper()
+            if not say(step):
+                return
+            if step == b"DATA":
+                while file.readline() not in (b".\r\n", b""):
+                    pass
+                if not say(b"."):
+                    return
+
+
+@pytest.mark.parametrize("step", [b"MAIL", b"RCPT", b"DATA"])
+def test_a_connection_that_is_lost_before_the_mail_is_handed_over_is_not_done(step: bytes, settings: Any) -> None:
+    server = Rude(step, None)
+    use_smtp(settings, server.listener.getsockname()[1])
+    job = jobs.submit("welcome-email", {"email": "ada@example.com", "name": "Ada", "message": "x" * 20_000})
+    assert attempt(job.id).status == "scheduled"
+    assert (Effect.objects.get().status, server.taken) == ("not_done", 0)
+    server.step = b"none"
+    assert attempt(job.id).result == {"sent": True}
+    assert server.taken == 1
+    server.listener.close()
+
+
+@pytest.mark.parametrize("reply", [None, b"251 taken in other words", b"what", b"999 what"])
+def test_after_the_final_dot_only_a_rejection_proves_anything(reply: bytes | None, settings: Any) -> None:
+    server = Rude(b".", reply)
+    use_smtp(settings, server.listener.getsockname()[1])
+    job = attempt(submit())
+    assert (job.status, Effect.objects.get().status) == ("scheduled", "in_doubt")
+    assert attempt(job.id).result == {"sent": None}
+    assert server.taken == 1
+    server.listener.close()
+
+
+def use_smtp(settings: Any, port: int) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+
+
+class Silent(EmailBackend):
+    """Fails silently, whatever it was told."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "fail_silently": True})
+
+
+class Lazy(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        return 0
+
+
+class Misconfigured(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        raise ImproperlyConfigured("no account")
+
+
+class Full(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        with open("/dev/full", "w") as file:
+            file.write("x")
+        return 1
+
+
+class Unfinished(BaseEmailBackend):
+    """Not even that."""
+
+
+@pytest.mark.parametrize("backend", [Silent, Lazy, Misconfigured, Full, Unfinished])
+def test_what_no_backend_took_is_tried_again(backend: type, settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.{backend.__name__}"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    job = attempt(submit())
+    assert (job.status, job.result, Effect.objects.get().status) == ("scheduled", None, "not_done")
+
+
+class Mute(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        return None  # type: ignore[return-value]
+
+
+class Broken(BaseEmailBackend):
+    def send_messages(self, email_messages: Any) -> int:
+        raise RuntimeError("before or after it was sent?")
+
+
+@pytest.mark.parametrize("backend", [Mute, Broken])
+def test_what_a_backend_does_not_tell_is_in_doubt_and_never_called_sent(backend: type, settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.{backend.__name__}"
+    job = attempt(submit())
+    assert Effect.objects.get().status == "in_doubt"
+    job = attempt(job.id)
+    assert (job.status, job.result) == ("succeeded", {"sent": None})
+
+
+@pytest.mark.parametrize("backend", ["jobsite.mail.OutboxBackend", "django.core.mail.backends.filebased.EmailBackend"])
+def test_an_outbox_that_cannot_be_written_is_tried_again(backend: str, tmp_path: Path, settings: Any) -> None:
+    settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = backend, str(tmp_path / "outbox")
+    (tmp_path / "outbox").write_text("a file")
+    job = attempt(submit())
+    assert (job.status, Effect.objects.get().status) == ("scheduled", "not_done")
+    (tmp_path / "outbox").unlink()
+    assert attempt(job.id).result == {"sent": True}
+    assert len(list((tmp_path / "outbox").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,7 @@ PROOFS: list[BaseException] = [
     smtplib.SMTPAuthenticationError(535, b"no"),
     smtplib.SMTPRecipientsRefused({"a@b": (550, b"no")}),
     smtplib.SMTPNotSupportedError("no utf-8"),
-    URLError(ConnectionRefusedError("refused")),
-    caused(RuntimeError("wrapped"), ConnectionRefusedError("refused")),
+    in_the_course_of(smtplib.SMTPNotSupportedError("no utf-8"), UnicodeEncodeError("ascii", "ü", 0, 1, "no")),
     Retry(1),
 ]
 DOUBTS: list[BaseException] = [
@@ -54,6 +53,13 @@ DOUBTS: list[BaseException] = [
     TimeoutError("no answer"),
     smtplib.SMTPServerDisconnected("gone"),
     URLError(TimeoutError("no answer")),
+    URLError(ConnectionRefusedError("a redirect leads there, perhaps")),
+    caused(RuntimeError("wrapped"), ConnectionRefusedError("the last one of some tries")),
+    caused(ConnectionRefusedError("refused"), ConnectionResetError("the first try")),
+    in_the_course_of(ConnectionRefusedError("refused"), ConnectionResetError("the first try")),
+    ExceptionGroup("some tries", [ConnectionResetError("reset"), ConnectionRefusedError("refused")]),
+    smtplib.SMTPDataError(-1, b"a reply that cannot be read"),
+    smtplib.SMTPDataError(251, b"taken, in other words"),
     in_the_course_of(RuntimeError("?"), ConnectionRefusedError("an earlier, handled one")),
     SystemExit(1),
 ]
