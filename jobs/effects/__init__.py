@@ -18,13 +18,10 @@ import traceback
 from collections.abc import Iterator
 from enum import Enum
 from functools import partial
-from typing import Any
-
-from django.db import DatabaseError, connections
 
 from jobs import failpoints
 from jobs.conf import conf
-from jobs.database import ATOMIC, alias, atomic, connection, open_transaction
+from jobs.database import ATOMIC, atomic, connection
 from jobs.effects import records
 from jobs.effects.terms import (
     NOTHING_ACCEPTED,
@@ -39,7 +36,8 @@ from jobs.effects.terms import (
     as_answer,
     proves,
 )
-from jobs.errors import EffectHeld, EffectInTransaction, Permanent, Retry
+from jobs.effects.transactions import await_other_threads, check_duration, check_transaction, refusal, refuse_inside
+from jobs.errors import EffectHeld, Permanent, Retry
 from jobs.interrupts import Slot
 from jobs.models.effect import effect_key
 from jobs.texts import Unstorable, clean_text, to_json
@@ -56,13 +54,6 @@ __all__ = [
     "effect",
     "transactional_effect",
 ]
-
-TRANSACTION_LIMIT_S = 2.0
-"""How long a transactional effect may hold SQLite's only write lock, and how long an effect waits for a transaction
-of the handler's other threads to end."""
-
-PAUSE_S = 0.01
-"""Seconds between two looks at the connections of other threads."""
 
 
 @contextlib.contextmanager
@@ -103,36 +94,12 @@ def transactional_effect(attempt: Attempt, slot: Slot, terms: Terms) -> Iterator
                 yield _handle(attempt, terms, is_pending=False, result=row.result)
                 return
             yield handle
-            _check_duration(terms, time.monotonic() - began)
+            check_duration(terms, time.monotonic() - began)
             result = None if handle.result is None else to_json(handle.result, conf().result_max_bytes)
             with slot.masked():
-                _check_transaction(terms, mark)
+                check_transaction(terms, mark)
                 records.reserve(attempt, terms, row, is_transactional=True)
                 records.record(attempt, terms.name, "done", result=result)
-
-
-def _check_duration(terms: Terms, seconds: float) -> None:
-    if connection.vendor == "sqlite" and seconds > TRANSACTION_LIMIT_S:
-        raise TimeoutError(
-            f"the transactional effect {terms.name!r} held SQLite's write lock for more than"
-            f" {TRANSACTION_LIMIT_S:g} s; it was rolled back"
-        )
-
-
-def _check_transaction(terms: Terms, mark: Any) -> None:
-    """The transaction that the block began in is still open, and will be committed."""
-    if connection.get_rollback():
-        raise RuntimeError(
-            f"the block of the transactional effect {terms.name!r} asked for a rollback, or closed the connection:"
-            " its rows are gone, and it is not done; leave the block by an exception instead"
-        )
-    try:
-        connection.savepoint_commit(mark)
-    except DatabaseError as error:
-        raise RuntimeError(
-            f"the block of the transactional effect {terms.name!r} ended the transaction by a COMMIT or ROLLBACK, or"
-            " went on after an error of the database: it is not done, and rows that it committed so stay"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -159,7 +126,7 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
     answer: Answer | None = None
     while True:
         if is_reserving:
-            _await_other_threads(attempt, slot, terms)
+            await_other_threads(attempt, slot, terms)
         with slot.masked():
             with _blocking():
                 found = records.patiently(partial(_decide, attempt, terms, answer, is_reserving=is_reserving))
@@ -178,42 +145,9 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
 
 
 def _decide(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
-    if not connection.in_atomic_block:
-        connection.ensure_connection()
-    held_by = open_transaction(connections[alias()])
-    if held_by and (is_reserving or held_by != ATOMIC):
-        raise _refusal(attempt, terms, f"{held_by} holds a transaction open")
+    is_nested = refuse_inside(attempt, terms, is_reserving=is_reserving)
     with atomic():
-        return _decided(attempt, terms, answer, is_reserving=is_reserving, is_nested=bool(held_by))
-
-
-def _await_other_threads(attempt: Attempt, slot: Slot, terms: Terms) -> None:
-    """Wait until no other thread of the handler is inside a transaction, for a while. It may be over in a moment; if it
-    waits for this effect it never is."""
-    give_up = time.monotonic() + TRANSACTION_LIMIT_S
-    while True:
-        others = [own for reference in tuple(slot.connections) if _is_of_another_thread(own := reference())]
-        held_by = next(filter(None, map(open_transaction, others)), "")
-        if not held_by:
-            return
-        if time.monotonic() > give_up:
-            raise _refusal(attempt, terms, f"{held_by} holds a transaction open in another thread of the handler")
-        time.sleep(PAUSE_S)
-
-
-def _is_of_another_thread(own: Any) -> bool:
-    return own is not None and own.alias == alias() and own is not connections[alias()]
-
-
-def _refusal(attempt: Attempt, terms: Terms, why: str) -> EffectInTransaction:
-    error = EffectInTransaction(
-        f"the effect {terms.name!r} was refused before anything went out: {why}, and a rollback would undo its"
-        " reservation; enter the effect outside of the transaction, or submit a job for it there (it is kept only if"
-        " the transaction is), or, if it is only rows of this database, say transactional=True"
-        " inside transaction.atomic()"
-    )
-    attempt.refused.append(error)
-    return error
+        return _decided(attempt, terms, answer, is_reserving=is_reserving, is_nested=is_nested)
 
 
 def _decided(
@@ -230,7 +164,7 @@ def _decided(
                 raise RuntimeError(f"the effect {terms.name!r} is entered inside itself")
             return _handle(attempt, terms, is_pending=True)  # reserved a moment ago, and the commit's answer was lost
         if is_nested:
-            raise _refusal(attempt, terms, f"it is in doubt, and {ATOMIC} holds a transaction open")
+            raise refusal(attempt, terms, f"it is in doubt, and {ATOMIC} holds a transaction open")
         if answer is None and terms.probe is not None:
             return _Next.ASK
         if isinstance(answer, Done):
