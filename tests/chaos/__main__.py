@@ -119,6 +119,14 @@ def _drain(site: Site, patience_s: float) -> None:
         time.sleep(0.2)
 
 
+def _expiries() -> Counter[str]:
+    """Why crashes were charged; numbers of processes left out."""
+    from jobs.models import Event
+
+    texts = Event.objects.filter(event="expire").values_list("error_text", flat=True)
+    return Counter((text or "").strip().partition("\n")[0] for text in texts)
+
+
 def _print(site: Site, history: History, broken: list[tuple[str, str]]) -> None:
     from jobs.models import Event, Job
     from tests.chaos import summary
@@ -131,6 +139,7 @@ def _print(site: Site, history: History, broken: list[tuple[str, str]]) -> None:
         f"jobs        {sum(statuses.values())}: " + ", ".join(f"{n} {name}" for name, n in statuses.most_common()),
         f"attempts    {Event.objects.filter(event='start').count()}, "
         f"{Event.objects.filter(event='expire').count()} expired, {Event.objects.filter(event='release').count()} released",
+        *[f"            {count} expired: {why}" for why, count in _expiries().most_common(SHOWN)],
         f"requests    {sum(answered.values())} answered: " + ", ".join(f"{n} x {code}" for code, n in answered.most_common())
         + f"; {len(history.of('info'))} without an answer",
         *summary.totals(history),

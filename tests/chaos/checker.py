@@ -36,6 +36,9 @@ SLACK = 2.0
 RECOVERY_S = 30.0
 SAMPLE = 300
 
+PERMANENT = frozenset({"effect-in-transaction"})
+"""Codes of errors that no further attempt would mend."""
+
 
 @dataclass
 class Evidence:
@@ -240,7 +243,13 @@ def budgets_hold(found: Evidence) -> Iterator[str]:
     for job_id, job in found.jobs.items():
         if job.failures > job.failures_allowed or job.crashes > job.crashes_allowed:
             yield f"job {job_id} has {job.failures} failures and {job.crashes} crashes"
-        if job.status == "failed" and job.failures < job.failures_allowed and job.crashes < job.crashes_allowed:
+        is_final = job.error_code in PERMANENT
+        if (
+            job.status == "failed"
+            and not is_final
+            and job.failures < job.failures_allowed
+            and job.crashes < job.crashes_allowed
+        ):
             yield f"job {job_id} failed with allowances left: {job.error_code} {found.story(job_id)}"
 
 

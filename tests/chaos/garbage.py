@@ -15,6 +15,8 @@ QUEUE = "bulk"
 MANY = 50
 CANCELLED = 600
 KEPT = 20
+PAUSED_S = 3.0
+"""Seconds in which all horses hear that a queue is paused."""
 
 RESULTS = 60
 MEMORY_MIB = 160.0
@@ -41,6 +43,7 @@ def cancel_in_bulk(stage: Stage) -> None:
 
     operate.pause_queue(QUEUE, "nemesis")
     try:
+        time.sleep(PAUSED_S)
         ids = _submit_many(CANCELLED + KEPT, type="chaos", payload={}, queue=QUEUE)
         for job_id in ids[:CANCELLED]:
             operate.cancel(job_id, actor=Actor.OPERATOR, who="nemesis")
@@ -55,7 +58,7 @@ def _await_trimmed(stage: Stage) -> None:
     with stage.site.redis() as redis:
         while time.monotonic() < began + 40:
             held = redis.llen(f"rq:queue:{QUEUE}")
-            if held < CANCELLED:
+            if held <= 4 * KEPT:
                 stage.history.note("nemesis", "trimmed", took=round(time.monotonic() - began, 3), held=held)
                 return
             time.sleep(0.2)

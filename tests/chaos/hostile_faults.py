@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from tests.chaos.faults import Stage
 from tests.support.eventually import eventually
 
 WRONG_S = 3600
+DELAY_S = 3
 
 
 def signal_horse(stage: Stage) -> None:
@@ -39,17 +41,17 @@ def hold_replica(stage: Stage) -> None:
 def set_api_clock_wrong(stage: Stage) -> None:
     """The API's machine is an hour wrong while it accepts jobs for later."""
     clock = WrongClock(f"api-{stage.number}")
-    clock.set(stage.dice.choice([-WRONG_S, WRONG_S]))
     try:
         stage.site.processes["api"].destroy()
         stage.site.start("api", **clock.environment)
         eventually(stage.site.is_live, timeout_s=30)
-        for _ in range(4):
-            at, reply = time.time() + 2, None
-            body = {"type": "chaos", "payload": {}, "delaySeconds": 2}
-            reply = stage.site.call("POST", "/api/jobs", body)
-            if reply.status == 202:
-                stage.history.note("nemesis", "due", id=reply.json()["id"], wall=at)
+        for offset_s in (WRONG_S, -WRONG_S):
+            clock.set(offset_s)
+            at = time.time() + DELAY_S
+            run_at = dt.datetime.fromtimestamp(at, dt.UTC).isoformat()
+            for when in ({"delaySeconds": DELAY_S}, {"runAt": run_at}):
+                reply = stage.site.call("POST", "/api/jobs", {"type": "chaos", "payload": {}, **when})
+                stage.history.note("nemesis", "due", id=reply.json()["id"], wall=at, offset=offset_s)
         time.sleep(1)
     finally:
         stage.site.processes["api"].destroy()

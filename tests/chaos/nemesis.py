@@ -36,7 +36,7 @@ class Nemesis(threading.Thread):
 
     def run(self) -> None:
         faults.take_snapshot(self.site)
-        while not self.stopping.is_set():
+        while self._kinds and not self.stopping.is_set():
             order = list(self._kinds)
             self.dice.shuffle(order)
             for kind in order:

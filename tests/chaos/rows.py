@@ -104,11 +104,12 @@ def _ask(stage: Stage, body: dict[str, Any], job_id: str | None) -> dict[str, An
 
 def submit(stage: Stage, count: int = 1, **body: Any) -> list[str]:
     """Ids of new jobs that the API accepted."""
-    replies = [stage.site.call("POST", "/api/jobs", body, timeout_s=20) for _ in range(count)]
+    urgent = {"queue": "high", **body}
+    replies = [stage.site.call("POST", "/api/jobs", urgent, timeout_s=20) for _ in range(count)]
     return [reply.json()["id"] for reply in replies if reply.status == 202]
 
 
-def await_status(ids: Sequence[Any], *statuses: str, timeout_s: float = 30) -> None:
+def await_status(ids: Sequence[Any], *statuses: str, timeout_s: float = 90) -> None:
     from jobs.models import Job
 
     end = time.monotonic() + timeout_s
@@ -200,7 +201,7 @@ def stop_with_locked_rows(stage: Stage) -> None:
                 stage.site.processes[role].wait(60)
                 stage.site.ensure()
                 others_go_on(stage, "stop with locked rows")
-            await_status(ids, *ENDED, timeout_s=60)
+            await_status(ids, *ENDED)
 
 
 def kill_in_mid_statement(stage: Stage) -> None:
@@ -211,7 +212,7 @@ def kill_in_mid_statement(stage: Stage) -> None:
         with spared(stage, ids):
             time.sleep(4)  # past its hard limit
             others_go_on(stage, "kill in mid statement")
-            await_status(ids, *ENDED, timeout_s=60)
+            await_status(ids, *ENDED)
 
 
 def leave_transaction_behind(stage: Stage) -> None:
@@ -222,7 +223,7 @@ def leave_transaction_behind(stage: Stage) -> None:
         with spared(stage, ids):
             submit(stage, 1, type="chaos-left-behind", payload={})
             others_go_on(stage, "leave transaction behind")
-            await_status(ids, *ENDED, timeout_s=60)
+            await_status(ids, *ENDED)
 
 
 def hold_write_lock(stage: Stage) -> None:
@@ -237,7 +238,7 @@ def hold_write_lock(stage: Stage) -> None:
                 other.execute("BEGIN IMMEDIATE")
                 time.sleep(stage.dice.choice([2.0, stage.site.lease_s + 2]))
                 other.execute("ROLLBACK")
-            await_status(ids, *ENDED, timeout_s=60)
+            await_status(ids, *ENDED)
 
 
 ANYWHERE = (leave_transaction_behind,)

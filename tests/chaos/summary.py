@@ -15,6 +15,7 @@ def faults(history: History) -> list[str]:
         took = _recoveries(history, kind)
         figures = f"{quantile(took, 0.5):.2f} / {max(took):.2f}" if took else "-"
         lines.append(f"{kind:28}{count:>6}{void[kind]:>6}   {figures}")
+    lines += [f"void: {entry['fault']}: {entry['error']}" for entry in history.of("void")]
     return lines
 
 

@@ -10,7 +10,7 @@ from tests.chaos.history import History
 from tests.chaos.hostile import exits, offspring, refused
 from tests.chaos.site import Site
 
-PACE_S = 0.5
+PACE_S = 1.0
 DEADLY = ("chaos-exits", "chaos-exits-apart", "chaos-offspring", "chaos-offspring-apart")
 """Types whose attempts may take their process down."""
 

@@ -17,6 +17,7 @@ from django.utils import timezone, translation
 from pydantic import BaseModel, ConfigDict
 
 from jobs import JobContext, handler
+from tests.chaos.hostile.answer import CODE, answer
 from tests.chaos.ledgers import append, beat
 from tests.support.processes import ROOT
 
@@ -143,15 +144,11 @@ def _programs() -> list[str]:
     return found
 
 
-def _answer() -> None:
-    os._exit(7)
-
-
 def _multiprocessing(method: str) -> list[str]:
     try:
-        process = multiprocessing.get_context(method).Process(target=_answer)
+        process = multiprocessing.get_context(method).Process(target=answer)
         process.start()
         process.join(20)
     except Exception as error:
         return [f"multiprocessing:{method}:{type(error).__name__}"]
-    return [] if process.exitcode == 7 else [f"multiprocessing:{method}:{process.exitcode}"]
+    return [] if process.exitcode == CODE else [f"multiprocessing:{method}:{process.exitcode}"]
