@@ -95,7 +95,7 @@ def _run(site: Site, history: History, options: argparse.Namespace) -> list[tupl
     watcher.join()
     broken = [found for found in checker.violations(checker.gather(site, history)) if found[0] not in left_out]
     if (not only or restore.NAME in only) and restore.NAME not in left_out:
-        broken += [("I23", words) for words in restore.violations(site)]
+        broken += [("I24", words) for words in restore.violations(site)]
     return broken
 
 

@@ -101,6 +101,61 @@ def replica_is_read() -> None:
     database.Router.db_for_read = lambda self, model, **hints: None  # type: ignore[method-assign]
 
 
+def everybody_keeps_house() -> None:
+    """A housekeeper whose process cannot be seen is taken for dead."""
+    from jobs.leader import Leader
+
+    Leader.is_gone = lambda self, identity: True  # type: ignore[method-assign]
+
+
+def rival_is_a_loss() -> None:
+    """Another database on the same Redis is taken for a loss of Redis."""
+    from dataclasses import replace
+
+    from jobs import loss, owner
+
+    look = loss.look
+    loss.look = lambda *arguments: (
+        replace(found, found=loss.Found.LOST)
+        if (found := look(*arguments)).found in (loss.Found.RIVAL, loss.Found.LEFT)
+        else found
+    )
+    owner.note = lambda found: None
+
+
+def lists_are_not_trimmed() -> None:
+    """Ids that are no longer queued stay in their list."""
+    from jobs import rebuild
+
+    rebuild.TRIM = "return 0"
+
+
+def local_clock_decides() -> None:
+    """The clock of the machine that accepts a job decides whether it is due."""
+    import datetime as dt
+    from dataclasses import replace
+
+    from jobs.submission import accept
+
+    insert = accept.insert
+
+    def insert_due(jobs: Sequence[Any]) -> Any:
+        now = dt.datetime.now(dt.UTC)
+        return insert([replace(job, run_at=None) if job.run_at and job.run_at <= now else job for job in jobs])
+
+    accept.insert = insert_due
+
+
+def epoch_goes_back() -> None:
+    """After a restore the next epoch follows the database's, though Redis knows a higher one."""
+    from dataclasses import replace
+
+    from jobs import loss
+
+    look = loss.look
+    loss.look = lambda *arguments: replace(look(*arguments), epoch=0)
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "no fence": no_fence,
     "no unique key": no_unique_key,
@@ -109,6 +164,11 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no dead-man timer": no_dead_man,
     "acknowledgement before commit": early_acknowledgement,
     "replica is read": replica_is_read,
+    "everybody keeps house": everybody_keeps_house,
+    "rival is a loss": rival_is_a_loss,
+    "lists are not trimmed": lists_are_not_trimmed,
+    "local clock decides": local_clock_decides,
+    "epoch goes back": epoch_goes_back,
 }
 
 

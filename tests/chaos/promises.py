@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from jobs.models import Effect, Job
@@ -21,6 +22,10 @@ OVERLAP_S = 0.5
 
 AFTER_END_S = 1.5
 """An attempt's programs are ended before its outcome is recorded, or shortly after the horse's death is noticed."""
+
+HOLDERS_A_STRIKE = 4
+SILENCE_S = 60.0
+"""Longer than any fault keeps database or Redis away, or all housekeepers stopped."""
 
 EARLY_S = 0.1
 QUIET_COMMANDS = 40.0
@@ -141,6 +146,17 @@ def redis_is_rebuilt_for_losses_only(found: Evidence) -> Iterator[str]:
         yield f"Redis was filled anew {raised} times, for {losses} losses"
 
 
+def one_keeps_house_at_a_time(found: Evidence) -> Iterator[str]:
+    """Another one takes over when the last one is gone: a strike may end several of them."""
+    changes, strikes = len(found.history.of("holder")), len(found.history.of("break"))
+    if changes > HOLDERS_A_STRIKE * (strikes + 1):
+        yield f"the housekeeping went from one to another {changes} times in {strikes} faults"
+    beats = [entry["at"] for entry in found.history.of("beat")]
+    for before, after in pairwise(beats):
+        if after - before > SILENCE_S:
+            yield f"nobody kept house for {after - before:.0f} s, from {before:.1f} on"
+
+
 def garbage_is_bounded(found: Evidence) -> Iterator[str]:
     for entry in found.history.of("not trimmed"):
         yield f"{entry['held']} ids stayed in the list of a paused queue, though they were no longer queued"
@@ -177,6 +193,7 @@ LAWS = {
     "I18": a_lock_delays_itself_only,
     "I19": no_crash_is_charged_for_a_lock,
     "I20": redis_is_rebuilt_for_losses_only,
-    "I21": garbage_is_bounded,
-    "I22": nothing_starts_early,
+    "I21": one_keeps_house_at_a_time,
+    "I22": garbage_is_bounded,
+    "I23": nothing_starts_early,
 }

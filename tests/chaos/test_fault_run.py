@@ -21,6 +21,11 @@ SEEN_BY = {
     "no dead-man timer": ("stop both, stop parent", {"I7"}),
     "acknowledgement before commit": ("kill api", {"I1"}),
     "replica is read": ("hold replica", {"I3", "I10"}),
+    "everybody keeps house": ("containers", {"I21"}),
+    "rival is a loss": ("rival", {"I20"}),
+    "lists are not trimmed": ("cancel in bulk", {"I22"}),
+    "local clock decides": ("set api clock wrong", {"I23"}),
+    "epoch goes back": ("restore database", {"I24"}),
 }
 """By mutant: faults that bring it out, and laws of which at least one must be found broken."""
 

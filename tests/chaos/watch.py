@@ -22,7 +22,7 @@ class Watcher(threading.Thread):
         super().__init__(name="watcher", daemon=True)
         self.site, self.history = site, history
         self.stopping = threading.Event()
-        self._last: tuple[int, int] | None = None
+        self._last: tuple[int, int, str] | None = None
 
     def run(self) -> None:
         while not self.stopping.wait(LOOK_S):
@@ -34,13 +34,17 @@ class Watcher(threading.Thread):
 
     def _look(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT beat, epoch FROM jobs_housekeeping WHERE id = 1")
+            cursor.execute("SELECT beat, epoch, holder FROM jobs_housekeeping WHERE id = 1")
             found = cursor.fetchone()
         if found is None or tuple(found) == self._last:
             return
-        if self._last is not None and found[1] != self._last[1]:
-            self.history.note("watcher", "epoch", before=self._last[1], after=found[1])
-        self.history.note("watcher", "beat", beat=found[0])
+        beat, epoch, holder = self._last or found
+        if found[1] != epoch:
+            self.history.note("watcher", "epoch", before=epoch, after=found[1])
+        if found[2] not in ("", holder):
+            self.history.note("watcher", "holder", holder=found[2])
+        if found[0] != beat:
+            self.history.note("watcher", "beat", beat=found[0])
         self._last = tuple(found)
 
 
