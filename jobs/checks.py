@@ -158,14 +158,33 @@ def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -
         yield Error(
             f"The database engine {engine!r} is not supported.", hint="Use SQLite or PostgreSQL.", id="jobs.E009"
         )
-    elif "idle_in_transaction_session_timeout" not in str(options.get("options", "")):
-        yield Warning(
-            "PostgreSQL connections set no idle_in_transaction_session_timeout.",
-            hint="A machine that is cut off would hold the rows of its jobs: set it to 5 s in OPTIONS['options'].",
-            id="jobs.W002",
-        )
+    else:
+        yield from _postgresql_keeps_promises(str(options.get("options", "")))
     if not settings.USE_TZ:
         yield Error("USE_TZ is off.", hint="Times are aware, and stored as UTC: set USE_TZ = True.", id="jobs.E010")
+
+
+def _postgresql_keeps_promises(options: str) -> Iterable[CheckMessage]:
+    for name, value, why, id in (
+        (
+            "idle_in_transaction_session_timeout",
+            "5 s",
+            "A machine that is cut off would hold the rows of its jobs",
+            "W002",
+        ),
+        (
+            "client_connection_check_interval",
+            "1 s",
+            "The statement of a dead client would go on, and hold its rows",
+            "W008",
+        ),
+    ):
+        if name not in options:
+            yield Warning(
+                f"PostgreSQL connections set no {name}.",
+                hint=f"{why}: set it to {value} in OPTIONS['options'].",
+                id=f"jobs.{id}",
+            )
 
 
 def _stated_alias() -> str:

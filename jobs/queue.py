@@ -121,7 +121,7 @@ class Turn:
 
 
 @lru_cache(maxsize=1)
-def _script() -> tuple[str, str]:
+def script() -> tuple[str, str]:
     text = files("jobs").joinpath("lua/turn.lua").read_text()
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -129,7 +129,7 @@ def _script() -> tuple[str, str]:
 def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UUID, str]]:
     """One call: what was popped, as (id, queue). Raises one of OUTAGE when Redis does not answer, or not to us."""
     connection = connection or broker()
-    text, digest = _script()
+    text, digest = script()
     arguments = turn.arguments()
     try:
         raw = connection.evalsha(digest, 0, *arguments)

@@ -169,5 +169,5 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
 
 REFUSAL = (
     "rq-scheduler's own entries can be lost or doubled and are not supported: "
-    "use `manage.py schedules set` or jobs.submit(…, at=…) instead."
+    "use `python manage.py schedules set NAME --type TYPE --every SECONDS` or jobs.submit(…, at=…) instead."
 )

@@ -97,7 +97,7 @@ def start(data_dir: Path) -> bool:
                 return True
             if time.monotonic() > deadline:
                 raise BrokerError(
-                    f"The embedded broker (process {silent}) runs, but does not answer; `manage.py broker stop` ends it."
+                    f"The embedded broker (process {silent}) runs, but does not answer; `python manage.py broker stop` ends it."
                 )
             time.sleep(0.05)
         return False

@@ -37,7 +37,11 @@ POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-POSTGRESQL_SESSION = "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000"
+POSTGRESQL_SESSION = (
+    "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000"
+    # A server process whose client was killed would go on with its statement, and keep its locks until that is over.
+    " -c client_connection_check_interval=1000"
+)
 
 
 def database(env: Environment) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _complaints(error: ValidationError) -> list[str]:
 def _database_sentence(error: DatabaseError) -> str:
     said = _first_line(error)
     if "no such table" in said or (isinstance(error, ProgrammingError) and "does not exist" in said):
-        return "The database has not been set up: run `manage.py migrate`."
+        return "The database has not been set up: run `python manage.py migrate`."
     return f"The database does not answer: {said}"
 
 

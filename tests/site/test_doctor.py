@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from jobs.doctor import PROBES
+
 
 def findings(world, **environment: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
     done = world.ask("doctor", "--json", **environment)
@@ -65,4 +67,14 @@ def test_for_people_it_is_one_line_a_finding(world):
     code, output = world.run("doctor")
     lines = [line for line in output.splitlines() if line.startswith(("ok", "warn", "FAIL"))]
     assert code == 1
-    assert len(lines) == 8
+    assert len(lines) == len(PROBES)
+    assert "FAIL workers [no-worker]: no worker runs -> start one: python manage.py rqworker" in lines
+
+
+def test_without_its_database_it_ends_soon_and_leaves_out_what_would_wait_for_it_again(world):
+    code, found = findings(world, DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing")
+    assert code == 1
+    assert found["database"][0]["name"] == "database-unreachable"
+    assert "DATABASE_URL" in found["database"][0]["fix"]
+    assert "workers" not in found
+    assert found["broker"][0]["level"] == "ok"

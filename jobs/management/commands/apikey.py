@@ -76,7 +76,7 @@ class Command(JobsCommand):
             used = f"last used {isotime(key.last_used_at)}" if key.last_used_at else "never used"
             self.stdout.write(f"{key.prefix}  {key.client:<24} {_state(key):<8} {used}  {' '.join(key.scopes)}")
         if not found:
-            self.stdout.write("There are no keys: manage.py apikey create CLIENT makes one.")
+            self.stdout.write("There are no keys: python manage.py apikey create CLIENT makes one.")
 
     def _show(self, key: ApiKey, text: str, *, json: bool, **_: Any) -> None:
         if json:
@@ -90,7 +90,7 @@ def _find(prefix: str) -> ApiKey:
     """By the prefix, with or without `jk_`. Raises ValueError."""
     key = ApiKey.objects.filter(prefix=prefix.removeprefix("jk_")[:8]).first()
     if key is None:
-        raise ValueError(f"there is no key {prefix[:11]!r}; manage.py apikey list shows them")
+        raise ValueError(f"there is no key {prefix[:11]!r}; python manage.py apikey list shows them")
     return key
 
 

@@ -128,6 +128,6 @@ def _is_over(document: dict[str, Any]) -> bool:
 
 def _bad_end(document: dict[str, Any]) -> str:
     if document["status"] == Status.IN_DOUBT:
-        return f"The job is in doubt about a side effect: see `manage.py effects list` and `why {document['id']}`."
+        return f"The job is in doubt about a side effect: see `python manage.py effects list` and `python manage.py why {document['id']}`."
     error = document["error"]
     return f"The job {document['status']}." if error is None else f"The job {document['status']}: {error['message']}"

@@ -29,7 +29,7 @@ class Command(JobsCommand):
         elif options["check"]:
             path = Path(jobs.__file__).parent.parent / PAGE
             if not path.exists() or path.read_text() != page():
-                raise CommandError(f"{PAGE} is out of date: run `manage.py lifecycle > {PAGE}`.", returncode=1)
+                raise CommandError(f"{PAGE} is out of date: run `python manage.py lifecycle > {PAGE}`.", returncode=1)
             self.stdout.write(f"{PAGE} is up to date.")
         else:
             self.stdout.write(page(), ending="")

@@ -48,7 +48,7 @@ class Command(BaseCommand):
         if pid is None:
             if self.is_json:
                 self.tell("", running=False, pid=None, socket=path)
-            raise CommandError("The embedded broker does not run; start it with: manage.py broker start")
+            raise CommandError("The embedded broker does not run; start it with: python manage.py broker start")
         self.tell(f"The embedded broker runs (process {pid}) on {path}.", running=True, pid=pid, socket=path)
 
     def tell(self, words: str, **facts: Any) -> None:

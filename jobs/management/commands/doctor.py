@@ -1,4 +1,4 @@
-"""Is everything there that jobs need?"""
+"""Does everything that jobs need do its work?"""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from jobsite import probes
+from jobs import doctor
 
 MARKS = {"ok": "ok  ", "warning": "warn", "failure": "FAIL"}
 
 
 class Command(BaseCommand):
-    help = "Probe settings, database, broker, workers, scheduler and clock. Exit code 1 when something fails."
+    help = (
+        "Try what workers do with database and Redis, and look at settings, workers, schedules, clocks, effects and mail. "
+        "One line for each finding, with its fix; exit code 1 when something fails."
+    )
     requires_system_checks = []  # the probe of the settings runs them, and the others go on
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, **options: Any) -> None:
-        findings = probes.run_all()
+        findings = doctor.run_all()
         is_healthy = all(finding.level != "failure" for finding in findings)
         if options["json"]:
             document = {"healthy": is_healthy, "findings": [finding.as_dict() for finding in findings]}
@@ -32,7 +35,8 @@ class Command(BaseCommand):
         if not is_healthy:
             sys.exit(1)
 
-    def line(self, finding: probes.Finding) -> str:
+    def line(self, finding: doctor.Finding) -> str:
         style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "failure": self.style.ERROR}[finding.level]
+        name = "" if finding.level == "ok" else f" [{finding.name}]"
         fix = f" -> {finding.fix}" if finding.fix else ""
-        return f"{style(MARKS[finding.level])} {finding.probe}: {finding.sentence}{fix}"
+        return f"{style(MARKS[finding.level])} {finding.probe}{name}: {finding.sentence}{fix}"
