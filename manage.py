@@ -4,10 +4,12 @@
 import os
 import sys
 
+from jobs import streams
 from jobsite import tether
 
 
 def main() -> None:
+    streams.open_all()
     tether.hold()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
     try:

@@ -10,9 +10,11 @@ import signal
 
 import django
 
+from jobs import streams
 from jobs.process import allow_blocking_in_event_loops, die_with_parent
 
 if horse := os.environ.get("NURSERY_OF_HORSE"):
+    streams.outlast(1, 2)  # else a print into a pipe whose reader has died ends the attempt
     die_with_parent(int(horse))
     allow_blocking_in_event_loops()
     os.register_at_fork(after_in_child=lambda: die_with_parent(os.getppid()))

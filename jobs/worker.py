@@ -58,10 +58,10 @@ class Worker(BaseWorker):
         return queue.patient_broker(5.0)
 
     def _set_ip_address(self, connection: redis.Redis) -> None:
-        """Redis being down at the start must not be fatal."""
+        """Redis being down at the start must not be fatal, nor a socket's path that redis-py cannot parse (`=`, a blank)."""
         try:
             super()._set_ip_address(connection)
-        except queue.OUTAGE:
+        except (*queue.OUTAGE, ValueError):
             self.ip_address = "unknown"
 
     def work(

@@ -53,10 +53,21 @@ class Environment(BaseSettings):
         """A variable that is empty is one that is not set: `DEBUG= manage.py …` turns off what the file turns on."""
         return cls.model_fields[info.field_name or ""].default if value == "" else value
 
+    @field_validator("stated_data_dir")
+    @classmethod
+    def _is_a_path(cls, path: Path) -> Path:
+        text = str(path)
+        if any(character < " " or "\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("a path holds no line breaks and is UTF-8")
+        try:
+            return path.expanduser()
+        except RuntimeError:
+            raise ValueError("~ stands for no folder here") from None
+
     @cached_property
     def data_dir(self) -> Path:
         """Absolute: a relative one counts from the project's folder, whatever the working directory."""
-        return Path(os.path.abspath(BASE_DIR / self.stated_data_dir.expanduser()))
+        return Path(os.path.abspath(BASE_DIR / self.stated_data_dir))
 
     @property
     def is_broker_embedded(self) -> bool:
@@ -115,31 +126,34 @@ def seconds(text: str | None, default: float) -> float:
         return default
 
 
-def private_dir(path: Path) -> Path:
-    """The folder, made for its owner alone where it does not exist."""
+def private_dir(path: Path, setting: str = "JOBS_DATA_DIR") -> Path:
+    """The folder that a setting names, made for its owner alone where it does not exist."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ImproperlyConfigured(f"The folder {path} cannot be made: {error.strerror}. Set JOBS_DATA_DIR.") from None
+        raise ImproperlyConfigured(f"The folder {path} cannot be made: {error.strerror}. Set {setting}.") from None
     return path
 
 
-def private_file(path: Path, text: str = "") -> Path:
+def private_file(path: Path, text: str = "", setting: str = "JOBS_DATA_DIR") -> Path:
     """The file; where there is none it is made with `text`, readable by its owner alone.
 
     Of several processes that come at once one writes, and all find the same.
     """
-    if path.exists():
-        return path
-    draft = private_dir(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
-    draft.touch(mode=0o600)
-    draft.write_text(text)
     try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # the rival process was first
-    finally:
-        draft.unlink()
+        if path.exists():
+            return path
+        draft = private_dir(path.parent, setting) / f".{secrets.token_hex(8)}"
+        draft.touch(mode=0o600)
+        try:
+            draft.write_text(text)
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # the rival process was first
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise ImproperlyConfigured(f"The file {path} cannot be made: {error.strerror}. Set {setting}.") from None
     return path
 
 

@@ -19,7 +19,7 @@ class OutboxBackend(BaseEmailBackend):
     """Writes `<time>-<random>.eml` into `EMAIL_FILE_PATH`; a file appears whole or not at all."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        outbox = private_dir(Path(settings.EMAIL_FILE_PATH))
+        outbox = private_dir(Path(settings.EMAIL_FILE_PATH), "EMAIL_URL")
         for message in email_messages:
             name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(6)}.eml"
             draft = outbox / f".{name}"

@@ -5,9 +5,10 @@ Pure: nothing is opened here. The numbers are budgets that the job system's prom
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +18,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import SentinelManagedSSLConnection
 
-from jobsite.environment import Environment
+from jobsite.environment import BASE_DIR, Environment
+
+RESERVED = "in names, passwords and paths write % as %25, # as %23, ? as %3F, @ as %40 and, but in paths, / as %2F."
 
 SQLITE = {
     # A read-then-write transaction that is not immediate fails under load with "database is locked".
@@ -46,16 +49,22 @@ POSTGRESQL_SESSION = (
 
 def database(env: Environment) -> dict[str, Any]:
     """Persistent connections: opening one costs more than accepting a job."""
-    url = env.database_url or f"sqlite:///{env.data_dir / 'jobs.sqlite3'}"
+    url = env.database_url or f"sqlite:///{quote(str(env.data_dir / 'jobs.sqlite3'))}"
+    parts = _parts("DATABASE_URL", url)
     try:
         found: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True))
-    except (ValueError, dj_database_url.ParseError) as error:
-        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {error}") from None
+    except (ValueError, dj_database_url.ParseError):  # which would quote a part of the password
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {RESERVED}") from None
     stated = found.get("OPTIONS") or {}
     if found["ENGINE"].endswith("sqlite3"):
         found["ENGINE"] = "jobs.sqlite3"
         found["OPTIONS"] = {**SQLITE, **stated}
-        found["NAME"] = unquote(str(found["NAME"]))
+        name = unquote(parts.path[1:])  # the parser takes %25 off twice
+        if parts.netloc or name in ("", ":memory:"):
+            raise ImproperlyConfigured(
+                "DATABASE_URL names no file: sqlite:////absolute/path. Memory is of one process alone."
+            )
+        found["NAME"] = os.path.join(BASE_DIR, name)  # a relative one does not depend on where a command is called
     elif found["ENGINE"].endswith("postgresql"):
         if not found["NAME"] and "service" not in stated:
             raise ImproperlyConfigured("DATABASE_URL names no database: postgres://user:password@host:5432/name.")
@@ -96,12 +105,39 @@ def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
     return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
 
 
+def _parts(name: str, url: str) -> SplitResult:
+    """The URL's parts. Raises ImproperlyConfigured for what Python or a driver would pass over, without a word of the URL's,
+    since it may be of the password."""
+    if any(character < " " or character == "\x7f" for character in url):
+        raise ImproperlyConfigured(f"{name} holds a line break or another control character.")
+    try:
+        parts = urlsplit(url)
+        is_whole = not parts.fragment and not url.endswith("#") and (parts.port is None or parts.port >= 0)
+    except ValueError:
+        is_whole = False
+    if not is_whole or any("=" not in item for item in parts.query.split("&") if item):
+        raise ImproperlyConfigured(f"{name} cannot be read: {RESERVED}")
+    return parts
+
+
+def _path_of(name: str, parts: SplitResult) -> str:
+    """The absolute path of a URL of a file or a socket."""
+    path = unquote(parts.path)
+    if parts.hostname or not path.startswith("/"):
+        raise ImproperlyConfigured(f"{name} needs an absolute path: {parts.scheme}:///folder/name.")
+    return path
+
+
 def _check_redis(name: str, url: str) -> dict[str, Any]:
     """redis-py's options. Raises what it would only say at the first connection, to whoever asks the API then."""
     if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
         raise ImproperlyConfigured(f"{name} must begin with redis://, rediss:// or unix://.")
+    parts = _parts(name, url)
+    if parts.scheme == "unix":
+        _path_of(name, parts)
+    elif not parts.path.strip("/").isdigit() and parts.path not in ("", "/"):
+        raise ImproperlyConfigured(f"{name} must end with the number of a database, as in redis://host:6379/0.")
     try:
-        _ = urlsplit(url).port
         options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         options.pop("connection_class", Connection)(**options)
     except (ValueError, TypeError, RedisError) as error:
@@ -131,14 +167,14 @@ def _sentinels(text: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
 
 def mail(env: Environment) -> dict[str, Any]:
     """Django's EMAIL_* settings, by the scheme: smtp, smtps (TLS from the start), smtp+tls (STARTTLS), file, console."""
-    default = f"file://{env.data_dir / 'outbox'}" if env.debug else "smtp://localhost:25"
-    url = urlsplit(env.email_url or default)
+    default = f"file://{quote(str(env.data_dir / 'outbox'))}" if env.debug else "smtp://localhost:25"
+    url = _parts("EMAIL_URL", env.email_url or default)
     try:
-        port, timeout_s = url.port, int(parse_qs(url.query).get("timeout", ["10"])[0])
-    except ValueError as error:
-        raise ImproperlyConfigured(f"EMAIL_URL cannot be read: {error}.") from None
+        timeout_s = int(parse_qs(url.query).get("timeout", ["10"])[0])
+    except ValueError:
+        raise ImproperlyConfigured("EMAIL_URL cannot be read: timeout is a whole number of seconds.") from None
     if url.scheme == "file":
-        return {"EMAIL_BACKEND": "jobsite.mail.OutboxBackend", "EMAIL_FILE_PATH": str(Path(unquote(url.path)))}
+        return {"EMAIL_BACKEND": "jobsite.mail.OutboxBackend", "EMAIL_FILE_PATH": _path_of("EMAIL_URL", url)}
     if url.scheme == "console":
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
     ports = {"smtp": 25, "smtps": 465, "smtp+tls": 587, "tls": 587}
@@ -147,7 +183,7 @@ def mail(env: Environment) -> dict[str, Any]:
     return {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": url.hostname or "localhost",
-        "EMAIL_PORT": port or ports[url.scheme],
+        "EMAIL_PORT": url.port or ports[url.scheme],
         "EMAIL_HOST_USER": unquote(url.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(url.password or ""),
         "EMAIL_USE_SSL": url.scheme == "smtps",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 from django.conf import global_settings
@@ -83,9 +84,11 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": services.database(_env)}
-if not _env.database_url:
+if DATABASES["default"]["ENGINE"] == "jobs.sqlite3":
     # SQLite gives its write-ahead log the mode of the database, so the file is made here, private.
-    environment.private_file(DATA_DIR / "jobs.sqlite3")
+    environment.private_file(
+        Path(DATABASES["default"]["NAME"]), setting="DATABASE_URL" if _env.database_url else "JOBS_DATA_DIR"
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 IS_BROKER_EMBEDDED = _env.is_broker_embedded

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,83 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 from django.db import ProgrammingError
+from redis.exceptions import RedisError
 
+from jobs import streams
 from jobs.errors import JobNotFound, JobsError, KeyReused
-from jobs.queue import OUTAGE
 
 INVALID, KEY_CONFLICT = 2, 3
 
 
-class JobsCommand(BaseCommand):
+class OutputLost(Exception):
+    """Standard output did not take what a command had to say."""
+
+
+class Output:
+    """Django's OutputWrapper, by which output that cannot be written is told from every other error of the system."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    def write(self, *args: Any, **options: Any) -> None:
+        if self._is_standard() and streams.STDOUT in streams.closed:
+            raise OutputLost("it is closed")
+        self._try(self._out.write, *args, **options)
+
+    def flush(self) -> None:
+        """Now, while it can be told: at the end of the process it could not."""
+        self._try(self._out.flush)
+
+    def _try(self, call: Callable[..., Any], *args: Any, **options: Any) -> None:
+        try:
+            call(*args, **options)
+        except OSError as error:
+            if self._is_standard():
+                _forget_output()
+            raise OutputLost(error.strerror) from None
+
+    def _is_standard(self) -> bool:
+        return getattr(self._out, "_out", None) is sys.stdout
+
+
+def _forget_output() -> None:
+    """What waits to be written goes nowhere, instead of failing once more at the end of the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, streams.STDOUT)
+    os.close(nowhere)
+
+
+class Lasting(BaseCommand):
+    """A command that goes on when nobody takes what it prints."""
+
+    kept: tuple[int, ...] = (streams.STDOUT, streams.STDERR)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        streams.outlast(*self.kept)
+        self.stdout._out, self.stderr._out = sys.stdout, sys.stderr  # type: ignore[attr-defined]
+        super().run_from_argv(argv)
+
+
+class JobsCommand(Lasting):
     """A command whose `run` may raise what the system raises; a person never sees a traceback for it."""
 
+    kept = (streams.STDERR,)
+
+    done = ""
+    """What was done so far, as a sentence: said where output is lost."""
+
     def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout = Output(self.stdout)  # type: ignore[assignment]
         try:
             self.run(**options)
+            self.stdout.flush()
+        except OutputLost as error:
+            raise CommandError(
+                f"The output could not be written: {error}. {self.done}".rstrip(), returncode=1
+            ) from None
         except KeyReused as error:
             raise CommandError(_sentence(error), returncode=KEY_CONFLICT) from None
         except JobsError as error:
@@ -43,8 +108,11 @@ class JobsCommand(BaseCommand):
             raise CommandError(" ".join(_complaints(error)), returncode=INVALID) from None
         except DatabaseError as error:
             raise CommandError(_database_sentence(error), returncode=1) from None
-        except OUTAGE as error:
+        except RedisError as error:
             raise CommandError(f"Redis does not answer: {_first_line(error)}", returncode=1) from None
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise CommandError(f"The system refused: {error.strerror or error}{where}", returncode=1) from None
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=130) from None
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,24 @@ def error(job: JobContext, payload: dict[str, Any]) -> None:
     if payload["kind"] == "permanent":
         raise Permanent("no\0good" * 40, "a\0b")
     raise RuntimeError(words[payload["kind"]])
+
+
+def _chat() -> int:
+    """More than any buffer holds, so that it is written while the handler runs."""
+    for stream in (sys.stdout, sys.stderr):
+        for _ in range(200):
+            print("word " * 200, file=stream)
+        stream.flush()
+    return subprocess.run(
+        ["/bin/sh", "-c", "trap '' PIPE; echo more; echo more >&2; read line; exit 7"], check=False
+    ).returncode
+
+
+@handler("test-chatty", max_attempts=1)
+def chatty(job: JobContext, payload: dict[str, Any]) -> dict[str, int]:
+    return {"code": _chat()}
+
+
+@handler("test-chatty-isolated", max_attempts=1, isolate=True)
+def chatty_isolated(job: JobContext, payload: dict[str, Any]) -> dict[str, int]:
+    return {"code": _chat()}

@@ -47,6 +47,7 @@ class Command(JobsCommand):
     def _create(self, *, client: str, scopes: list[str], expires: str | None, unlimited: bool, **options: Any) -> None:
         wanted = [scope for text in scopes for scope in text.replace(",", " ").split()]
         key, text = keys.create(client, wanted, expires_at=_moment(expires), is_unlimited=unlimited)
+        self.done = _unseen(key)
         self._show(key, text, **options)
 
     def _rotate(self, *, prefix: str, overlap: float, **options: Any) -> None:
@@ -54,6 +55,7 @@ class Command(JobsCommand):
             raise ValueError("--overlap is 0 to 31,536,000 seconds")
         old = _find(prefix)
         key, text = keys.rotate(old, overlap_s=overlap)
+        self.done = f"{_unseen(key)} The old key {old.prefix} works until {isotime(old.expires_at)}."
         self._show(key, text, **options)
         if not options["json"]:
             self.stdout.write(f"The old key {old.prefix} works until {isotime(old.expires_at)}.")
@@ -61,11 +63,12 @@ class Command(JobsCommand):
     def _revoke(self, *, prefix: str, json: bool, **_: Any) -> None:
         key = _find(prefix)
         keys.revoke(key)
+        self.done = f"The key {key.prefix} of {key.client} is revoked."
         key.refresh_from_db()
         if json:
             self.print_json(_document(key))
         else:
-            self.stdout.write(f"The key {key.prefix} of {key.client} is revoked.")
+            self.stdout.write(self.done)
 
     def _list(self, *, json: bool, **_: Any) -> None:
         found = list(ApiKey.objects.all())
@@ -83,6 +86,7 @@ class Command(JobsCommand):
             self.print_json({**_document(key), "key": text})
             return
         self.stdout.write(text)
+        self.stdout.flush()
         self.stderr.write(f"This is the key of {key.client}, shown this once. It may {', '.join(key.scopes)}.")
 
 
@@ -92,6 +96,14 @@ def _find(prefix: str) -> ApiKey:
     if key is None:
         raise ValueError(f"there is no key {prefix[:11]!r}; python manage.py apikey list shows them")
     return key
+
+
+def _unseen(key: ApiKey) -> str:
+    """What to do about a key whose secret nobody has seen."""
+    return (
+        f"The key {key.prefix} of {key.client} was created, but nobody has seen it:"
+        f" revoke it with `manage.py apikey revoke {key.prefix}`, and create another one."
+    )
 
 
 def _moment(text: str | None) -> dt.datetime | None:

@@ -61,6 +61,7 @@ class Command(JobsCommand):
             who=options["by"] or operator_name(),
         )
         status = Job.objects.values_list("status", flat=True).get(pk=id)
+        self.done = f"The effect was settled; the job is {status}."
         if options["json"]:
             self.print_json({"id": str(id), "effect": options["name"], "event": event, "status": status})
         else:

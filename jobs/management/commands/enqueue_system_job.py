@@ -62,6 +62,7 @@ class Command(JobsCommand):
         (outcome,) = submission.submit_many([request])
         if not isinstance(outcome, Submitted):
             raise outcome
+        self.done = f"The job {outcome.id} was {'created' if outcome.is_new else 'there already'}."
         document = orjson.loads(orjson.dumps(outcome.document))
         if wait_s is None:
             self._tell(document, "created" if outcome.is_new else "replayed", options["json"])

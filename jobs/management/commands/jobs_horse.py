@@ -9,14 +9,13 @@ import uuid
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from jobs import process
 from jobs.grant import channel_of
 from jobs.horse import Horse
+from jobs.management.base import Lasting
 
 
-class Command(BaseCommand):
+class Command(Lasting):
     help = "The process that runs handlers: started by `manage.py rqworker`, not by hand."
     requires_system_checks = ()
 

@@ -65,6 +65,7 @@ class Command(JobsCommand):
         self._tell(options, said, changed=was_suspended)
 
     def _tell(self, options: dict[str, Any], words: str, **facts: Any) -> None:
+        self.done = words
         if options["json"]:
             self.print_json(facts)
         else:

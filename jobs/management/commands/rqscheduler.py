@@ -10,12 +10,12 @@ from django_rq import get_scheduler
 from django_rq.management.commands.rqscheduler import Command as DjangoRqCommand
 
 from jobs.checks import TAG
-from jobs.management.base import write_pid
+from jobs.management.base import Lasting, write_pid
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO}
 
 
-class Command(DjangoRqCommand):
+class Command(Lasting, DjangoRqCommand):
     help = "Create the jobs of all schedules when they are due. Any number of schedulers may run at once."
     requires_system_checks = (TAG,)
 

@@ -11,19 +11,19 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from jobs import process
 from jobs.checks import TAG
 from jobs.conf import conf
-from jobs.management.base import write_pid
+from jobs.management.base import Lasting, write_pid
 from jobs.management.commands.rqworker import require_known
 
 RESTART_S = 1.0
 """Seconds before a worker that died is started again."""
 
 
-class Command(BaseCommand):
+class Command(Lasting):
     help = (
         "Run several workers on this machine, one for each core you want to use. "
         "A worker that dies is started again; Ctrl-C or SIGTERM stops all of them warm."

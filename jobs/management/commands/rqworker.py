@@ -17,11 +17,11 @@ from django_rq.workers import get_worker
 from jobs import queue_names
 from jobs.checks import TAG
 from jobs.conf import conf
-from jobs.management.base import write_pid
+from jobs.management.base import Lasting, write_pid
 from jobs.worker import Worker
 
 
-class Command(DjangoRqCommand):
+class Command(Lasting, DjangoRqCommand):
     help = (
         "Run a worker: a process that supervises another one, or several, which run handlers in threads. "
         "Without names it serves all queues of JOBS_QUEUES, most urgent first; a queue that left them can be named "

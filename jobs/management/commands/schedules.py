@@ -72,10 +72,11 @@ class Command(JobsCommand):
         is_new = schedule.pk is None
         is_changed = schedules.store(schedule, who=operator_name())
         row = Schedule.objects.get(name=schedule.name)
+        done = "created" if is_new else "changed" if is_changed else "is as wanted already"
+        self.done = f"{row.name}: {done}."
         if options["json"]:
             self.print_json(_document(row))
         else:
-            done = "created" if is_new else "changed" if is_changed else "is as wanted already"
             self.stdout.write(f"{row.name}: {done}; next slots: {', '.join(_next_slots(row, 3)) or 'none'}")
 
     def _pause(self, **options: Any) -> None:
@@ -88,6 +89,7 @@ class Command(JobsCommand):
 
     def _run(self, **options: Any) -> None:
         submitted = schedules.run_now(options["name"], who=operator_name())
+        self.done = f"The job {submitted.id} was created."
         if options["json"]:
             self.print_json(add_links({**submitted.document}, mounted_at()))
         else:
@@ -95,6 +97,7 @@ class Command(JobsCommand):
 
     def _remove(self, **options: Any) -> None:
         schedules.remove(options["name"])
+        self.done = f"The schedule {options['name']} was removed."
         if options["json"]:
             self.print_json({"name": options["name"], "removed": True})
         else:
@@ -132,6 +135,7 @@ class Command(JobsCommand):
             self.stdout.write("\n".join(texts))
 
     def _say(self, options: dict[str, Any], done: str) -> None:
+        self.done = f"{options['name']}: {done}."
         if options["json"]:
             self.print_json(_document(Schedule.objects.get(name=options["name"])))
         else:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from jobs.management.base import Lasting
 from jobsite import listening
 from jobsite.protocol import Protocol
 
@@ -30,7 +31,7 @@ class Server(uvicorn.Server):
         yield
 
 
-class Command(BaseCommand):
+class Command(Lasting):
     help = "Serve the API and the admin, as `up` starts it and as production runs it."
 
     def add_arguments(self, parser: CommandParser) -> None:

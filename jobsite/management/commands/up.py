@@ -14,8 +14,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from jobs.management.base import Lasting
 from jobsite import broker, development, listening, reloading
 from jobsite.supervisor import Child, Printer, Supervisor, manage
 
@@ -24,7 +25,7 @@ READY_TIMEOUT_S = 60
 NAME = "up"
 
 
-class Command(BaseCommand):
+class Command(Lasting):
     help = "Migrate, start the broker, then API, worker and scheduler in the foreground. Ctrl-C stops them warm."
 
     def add_arguments(self, parser: CommandParser) -> None:
