@@ -11,7 +11,7 @@ RULE = "give the user the rights that docs/operate.md lists under `Redis: transp
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("redis-full", ("OOM",)),
     ("redis-replica", ("READONLY",)),
-    ("redis-rights", ("NOPERM", "ACL failure", "no permissions", "No permissions")),
+    ("redis-rights", ("NOPERM", "ACL failure", "can't access", "no permissions", "No permissions")),
     ("redis-cluster", ("MOVED", "CROSSSLOT", "CLUSTERDOWN", "non local key", "cluster")),
     ("redis-cannot-save", ("MISCONF",)),
     ("redis-few-replicas", ("NOREPLICAS",)),

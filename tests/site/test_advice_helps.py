@@ -73,6 +73,10 @@ def test_an_effect_in_doubt_is_settled_as_why_says(world: World) -> None:
     assert Job.objects.get(pk=job.pk).status == "queued"
 
 
+NAMES = {"suspended", "no-worker", "no-scheduler", "queue-unserved", "queue-unlisted", "queue-paused"}
+"""What was wrong. Others, such as a slow Redis, may be true of a busy machine."""
+
+
 @pytest.mark.timeout(300)  # it starts a process for each advice, and machines may be busy
 def test_whoever_follows_doctor_is_healthy_in_the_end(world: World) -> None:
     schedules.store(Schedule(name="hourly", type="echo", cron="@hourly"), who="alice")
@@ -85,14 +89,11 @@ def test_whoever_follows_doctor_is_healthy_in_the_end(world: World) -> None:
         follow(world, advice[0])
     assert len(followed) >= 5
     eventually(lambda: fixes() == [], timeout_s=60, every_s=0.5)
-    assert doctor_is_content()
+    left = [finding for finding in doctor.run_all() if finding.level == "failure" or finding.name in NAMES]
+    assert left == []
     assert Job.objects.get(queue="old-queue").status == "succeeded"
 
 
 def fixes() -> list[str]:
     """Commands that doctor advises now."""
     return [finding.fix for finding in doctor.run_all() if ADVICE.search(finding.fix)]
-
-
-def doctor_is_content() -> bool:
-    return all(finding.level == "ok" for finding in doctor.run_all())
