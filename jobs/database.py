@@ -74,6 +74,33 @@ def on_commit(call: Callable[[], object], *, robust: bool = False) -> None:
     transaction.on_commit(call, using=alias(), robust=robust)
 
 
+BRIEF_MS = 200
+"""Milliseconds that a thread which works for many waits for somebody else's lock, before it looks which one it is."""
+
+
+def be_brief() -> None:
+    """Have the calling thread's connections wait for locks only briefly, because it works for many jobs or requests.
+
+    PostgreSQL waits without an end, or as long as the project's settings say. It does so still behind a pooler that shares
+    sessions, where a session's settings would be those of strangers; Django asks for this setting there. SQLite has no
+    locks of rows.
+    """
+    own = connections[alias()]
+    if own.vendor != "postgresql" or own.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS") or own.in_atomic_block:
+        return
+    begin = own.init_connection_state
+
+    def begin_briefly() -> None:
+        begin()
+        with own.connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {BRIEF_MS}")
+        if not own.get_autocommit():
+            own.connection.commit()
+
+    own.init_connection_state = begin_briefly  # type: ignore[method-assign]
+    own.close()
+
+
 class Router:
     """Sends every model of the job system to its database. It is asked before the project's own routers."""
 

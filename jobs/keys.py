@@ -15,7 +15,7 @@ from jobs import canonical
 from jobs.database import connection
 from jobs.envelope import JobRequest
 from jobs.models.clock import NOW, parse
-from jobs.sql import as_table, db_id, is_postgresql, marks, py_id, run, table
+from jobs.sql import as_table, db_id, for_update, is_postgresql, marks, py_id, run, table
 
 Pair = tuple[str, str]
 """(client, key)."""
@@ -113,18 +113,23 @@ def _insert_sql() -> str:
     return inserting(f"({source}) AS v WHERE true")  # without WHERE, SQLite takes ON CONFLICT for the join's
 
 
-def note_replays(pairs: Sequence[Pair]) -> None:
-    """Count replays, in a transaction of its own: a counter must not make an accept wait for another."""
+def note_replays(pairs: Sequence[Pair], *, may_wait: bool = True) -> int:
+    """Count replays, in a transaction of its own: a counter must not make an accept wait for another. How many were
+    counted: unless it `may_wait`, those of keys that somebody else has locked are left out."""
     counts: dict[Pair, int] = {}
     for pair in pairs:
         counts[pair] = counts.get(pair, 0) + 1
+    counted = 0
     with connection.cursor() as cursor:
         for (client, key), count in sorted(counts.items()):
             cursor.execute(
-                f"UPDATE jobs_idempotencykey SET replays = replays + %s, last_replayed_at = {NOW}"
-                " WHERE client = %s AND key = %s",
+                f"UPDATE jobs_idempotencykey SET replays = replays + %s, last_replayed_at = {NOW} WHERE id ="
+                " (SELECT id FROM jobs_idempotencykey WHERE client = %s AND key = %s"
+                f"{for_update(skip_locked=not may_wait)})",
                 [count, client, key],
             )
+            counted += count * cursor.rowcount
+    return counted
 
 
 def first_requests(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:

@@ -54,10 +54,10 @@ def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] 
     counts = Counts()
     for name, chunks in (
         ("jobs", _prune_jobs(now)),
-        ("keys", _each(_prune_keys, now)),
-        ("stats", _each(_prune_stats, now)),
-        ("leases", _each(_prune_leases, now)),
-        ("drops", _each(_prune_drops, now)),
+        ("keys", _delete_all(IdempotencyKey.objects, _old_keys(now))),
+        ("stats", _delete_all(MinuteStat.objects, _old_stats(now))),
+        ("leases", _delete_all(Lease.objects, _old_leases(now))),
+        ("drops", _delete_all(DroppedSlots.objects, _old_drops(now))),
     ):
         for deleted in chunks:
             setattr(counts, name, getattr(counts, name) + deleted)
@@ -65,11 +65,6 @@ def prune(now: dt.datetime | None = None, *, on_chunk: Callable[[Counts], None] 
                 on_chunk(counts)
             time.sleep(PAUSE_S)
     return counts
-
-
-def _each(chunk: Callable[[dt.datetime], int], now: dt.datetime) -> Iterator[int]:
-    while deleted := chunk(now):
-        yield deleted
 
 
 def would_prune(now: dt.datetime | None = None) -> Counts:
@@ -116,28 +111,40 @@ def _old_drops(now: dt.datetime) -> QuerySet[DroppedSlots]:
 
 def _prune_jobs(now: dt.datetime) -> Iterator[int]:
     """The longest finished first. Each chunk is looked for from where the last one ended, past the failed ones that are
-    kept longer. Where nothing can be deleted, because others have locked it, the next run goes on."""
+    kept longer. What others have locked is left to the next run."""
     since = dt.datetime.min.replace(tzinfo=dt.UTC)
-    while jobs := list(_old_jobs(now).filter(finished_at__gte=since).order_by("finished_at")[:CHUNK]):
-        deleted = _delete_jobs(jobs, now)
-        if not deleted:
+    locked: set[uuid.UUID] = set()
+    while True:
+        old = _old_jobs(now).filter(finished_at__gte=since).exclude(pk__in=locked)
+        jobs = list(old.order_by("finished_at")[:CHUNK])
+        if not jobs:
             return
-        yield deleted
+        deleted = _delete_jobs(jobs, now)
+        locked |= {job.pk for job in jobs} - deleted
+        if deleted:
+            yield len(deleted)
         since = jobs[-1].finished_at or since
 
 
-def _delete_jobs(jobs: Sequence[Job], now: dt.datetime) -> int:
-    """One commit. The rows were read before it and are judged again under their locks: somebody may run a finished
+def _delete_jobs(jobs: Sequence[Job], now: dt.datetime) -> set[uuid.UUID]:
+    """Those that could be deleted, in one commit. The rows were read before it and are judged again under their locks: somebody may run a finished
     job anew meanwhile."""
     tombstones = {job.pk: orjson.dumps(tombstone(job)).decode() for job in jobs if job.key is not None}
     with atomic():
         locked = _old_jobs(now).filter(pk__in=[job.pk for job in jobs]).select_for_update(skip_locked=True)
         ids = list(locked.values_list("pk", flat=True))
+        ids = sorted(set(ids) - _keys_locked_elsewhere(ids))
         _leave_tombstones({job_id: tombstones[job_id] for job_id in ids if job_id in tombstones})
         for model in (Event, Effect, LogLine, JobTag):
             _delete(model.objects.filter(job_id__in=ids))
         _delete(Job.objects.filter(pk__in=ids))
-    return len(ids)
+    return set(ids)
+
+
+def _keys_locked_elsewhere(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Lock the keys of those jobs, in which the tombstones are left; the jobs whose key somebody else has locked."""
+    their = IdempotencyKey.objects.filter(job_id__in=ids).values_list("job_id", flat=True)
+    return set(their) - set(their.select_for_update(skip_locked=True))
 
 
 def _leave_tombstones(tombstones: dict[uuid.UUID, str]) -> None:
@@ -159,25 +166,16 @@ def tombstone(job: Job) -> dict[str, Any]:
     return document
 
 
-def _prune_keys(now: dt.datetime) -> int:
-    return _delete_some(IdempotencyKey.objects, _old_keys(now))
-
-
-def _prune_stats(now: dt.datetime) -> int:
-    return _delete_some(MinuteStat.objects, _old_stats(now))
-
-
-def _prune_leases(now: dt.datetime) -> int:
-    return _delete_some(Lease.objects, _old_leases(now))
-
-
-def _prune_drops(now: dt.datetime) -> int:
-    return _delete_some(DroppedSlots.objects, _old_drops(now))
-
-
-def _delete_some(manager: models.Manager[Any], old: QuerySet[Any]) -> int:
-    ids = list(old.values_list("pk", flat=True)[:CHUNK])
-    return _delete(manager.filter(pk__in=ids)) if ids else 0
+def _delete_all(manager: models.Manager[Any], old: QuerySet[Any]) -> Iterator[int]:
+    """In chunks, each in a commit; what others have locked is left to the next run."""
+    locked: set[Any] = set()
+    while ids := set(old.exclude(pk__in=locked).values_list("pk", flat=True)[:CHUNK]):
+        with atomic():
+            free = set(manager.filter(pk__in=ids).select_for_update(skip_locked=True).values_list("pk", flat=True))
+            deleted = _delete(manager.filter(pk__in=free))
+        locked |= ids - free
+        if deleted:
+            yield deleted
 
 
 def _delete(rows: QuerySet[Any]) -> int:

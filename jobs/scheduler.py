@@ -23,7 +23,7 @@ from django.db import close_old_connections
 from rq_scheduler.scheduler import Scheduler as BaseScheduler
 
 from jobs import process, schedules
-from jobs.database import connection
+from jobs.database import be_brief, connection
 from jobs.queue import OUTAGE
 from jobs.reconcile import Housekeeper
 
@@ -64,6 +64,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         housekeeping = threading.Thread(target=self._keep_house, args=(burst,), name="housekeeping", daemon=True)
         housekeeping.start()
         failures = 0
+        be_brief()
         while not self._is_stopping:
             began = time.monotonic()
             failures = 0 if self._turn() else failures + 1

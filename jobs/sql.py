@@ -37,10 +37,10 @@ def as_text(column: str) -> str:
 
 
 @cache
-def in_ids() -> str:
+def in_ids(column: str = "id") -> str:
     """Jobs of a list of ids that is one parameter: `as_list(hexes)`. PostgreSQL searches for each by index, whatever the
     statistics say; a table that is a parameter it may join by reading all jobs."""
-    return "id = ANY(%s::uuid[])" if is_postgresql() else "id IN (SELECT value FROM json_each(%s))"
+    return f"{column} = ANY(%s::uuid[])" if is_postgresql() else f"{column} IN (SELECT value FROM json_each(%s))"
 
 
 @cache
@@ -164,6 +164,18 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, OperationalError | InterfaceError):
         return True
     return isinstance(error, InternalError) and getattr(error.__cause__, "sqlstate", None) in UNWILLING
+
+
+LOCKS = frozenset({"55P03", "40P01"})
+"""SQLSTATEs of a PostgreSQL that gave up waiting for a lock: `lock_timeout` was over, or the wait was a deadlock."""
+
+
+def is_lock(error: BaseException) -> bool:
+    """Whether a statement failed because somebody else holds a lock. Then nothing was written, and the database is well.
+
+    Never on SQLite: it has one lock for all that is written.
+    """
+    return getattr(error.__cause__, "sqlstate", None) in LOCKS
 
 
 def marks(count: int) -> str:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.contrib.contenttypes.models import ContentType
-from django.db import models
+from django.db import OperationalError, models
 
 from jobs import lifecycle, operate
 from jobs.database import atomic
 from jobs.errors import JobNotFound, NotAllowed
 from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
+from jobs.sql import is_lock
 
 User = AbstractBaseUser | AnonymousUser
 
@@ -95,6 +96,10 @@ def act(action: Action, job_id: uuid.UUID, user: AbstractBaseUser) -> Outcome:
         with atomic():
             event = action.run(job_id, actor=Actor.OPERATOR, who=user.get_username())
             record(user, Job(pk=job_id), f"{_words(event)}: {DONE[event]}", f"job {job_id}")
+    except OperationalError as error:
+        if not is_lock(error):
+            raise
+        return Outcome(job_id, None, f"Job {job_id} is locked by another transaction at the moment.")
     except JobNotFound:
         return Outcome(job_id, None, f"Job {job_id} no longer exists.")
     except NotAllowed as error:

@@ -187,7 +187,8 @@ def _note_use(key: ApiKey, now: dt.datetime) -> None:
         return
     try:
         with atomic():
-            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+            free = ApiKey.objects.select_for_update(skip_locked=True).filter(pk=key.pk)  # nobody waits for this
+            ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)
     except DatabaseError as error:
         if not is_outage(error):
             raise  # a database that takes no writes still answers questions

@@ -27,7 +27,7 @@ from jobs.schedules.carrying import carry_out
 from jobs.schedules.clockwatch import ClockWatch
 from jobs.schedules.due import Due, due_ids, moment, read
 from jobs.schedules.policies import Plan, plan
-from jobs.sql import for_update, is_outage, py_id
+from jobs.sql import for_update, is_lock, is_outage, py_id
 
 log = logging.getLogger("jobs.schedules")
 
@@ -68,10 +68,13 @@ class Ticker:
         try:
             return _carry_out([p for s in schedules if (p := _plan(s, now, self._interval_s)) is not None], now)
         except Exception as error:
-            if is_outage(error):
+            if is_outage(error) and not is_lock(error):
                 raise  # the database, not a schedule
             if middle := len(schedules) // 2:
                 return self._tick(schedules[:middle], now) + self._tick(schedules[middle:], now)
+            if is_lock(error):  # of the job that it is to cancel, or of a key
+                log.warning("schedule %s is ticked later: a row that it needs is locked", schedules[0].name)
+                return []
             log.exception("schedule %s could not be ticked", schedules[0].name)
             _put_off(schedules[0], now)
             return []

@@ -15,8 +15,9 @@ for many at a time:
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -24,12 +25,13 @@ from typing import Any
 import pydantic
 
 from jobs import envelope, keys
-from jobs.database import connection, on_commit
+from jobs.database import be_brief, connection, on_commit
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, JobsError
 from jobs.group import Group
 from jobs.queue import pushing_aside
+from jobs.sql import is_lock
 from jobs.submission.accept import Outcome, Submitted, answer_known, commit, pair_of, store, tell_redis
 from jobs.submission.validate import prepare
 
@@ -126,21 +128,23 @@ def dry_run(request: JobRequest) -> Submitted | None:
         if known:
             outcomes: dict[int, Outcome] = {}
             answer_known([request], [0], known, outcomes)
-            if isinstance(outcomes[0], JobsError):
-                raise outcomes[0]
-            return outcomes[0]
+            if isinstance(outcome := outcomes.get(0), JobsError):
+                raise outcome
+            if outcome is not None:
+                return outcome
     prepare(request)
     return None
 
 
 def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | Exception]:
-    """One commit for all; when one request breaks it (a row that cannot be stored, a payload model that raises),
-    one commit for each, so that it does not fail the rest."""
+    """One commit for all; when one request breaks it (a row that cannot be stored, a payload model that raises, a key
+    that somebody else's transaction holds), one commit for each, so that it does not fail the rest."""
     try:
         outcomes = iter(commit([request for requests in group for request in requests]))
         return [[next(outcomes) for _ in requests] for requests in group]
-    except DatabaseUnavailable:
-        raise
+    except DatabaseUnavailable as error:
+        if len(group) == 1 or error.__cause__ is None or not is_lock(error.__cause__):
+            raise
     except Exception:
         if len(group) == 1:
             raise
@@ -157,8 +161,15 @@ def _commit_alone(requests: Sequence[JobRequest]) -> list[Outcome] | Exception:
 def _after_group(group: Sequence[Sequence[JobRequest]], results: Sequence[list[Outcome] | Exception]) -> None:
     pairs = [(o, r) for outcomes, requests in zip(results, group, strict=True) if isinstance(outcomes, list)
              for o, r in zip(outcomes, requests, strict=True)]  # fmt: skip
-    tell_redis([outcome for outcome, _ in pairs], [request for _, request in pairs])
+    tell_redis([outcome for outcome, _ in pairs], [request for _, request in pairs], may_wait=False)
 
 
-_group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group, pushing_aside)
+@contextlib.contextmanager
+def _around_group() -> Iterator[None]:
+    be_brief()
+    with pushing_aside():
+        yield
+
+
+_group: Group[Sequence[JobRequest], list[Outcome]] = Group("submission", _commit_group, _after_group, _around_group)
 """Steps 2 to 5 of accepting, for many requests in one commit; step 6 of more than one follows while the next group is committed."""

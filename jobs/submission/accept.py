@@ -165,9 +165,16 @@ def answer_known(
     replays = [i for i in indexes if known[pair_of(requests[i])].is_same_request(requests[i])]
     conflicts = [i for i in indexes if i not in set(replays)]
     rows = {row.id: row for row in mirror.rows_of([known[pair_of(requests[i])].job_id for i in replays])}
+    pruned: list[int] = []
     for i in replays:
         first = known[pair_of(requests[i])]
-        outcomes[i] = Submitted(first.job_id, False, rows.get(first.job_id), first.tombstone)
+        row = rows.get(first.job_id)
+        if row is None and first.tombstone is None:
+            pruned.append(i)
+        else:
+            outcomes[i] = Submitted(first.job_id, False, row, first.tombstone)
+    if pruned:
+        _answer_pruned(requests, pruned, known, outcomes)
     sent = keys.first_requests([known[pair_of(requests[i])].job_id for i in conflicts])
     for i in conflicts:
         first = known[pair_of(requests[i])]
@@ -184,8 +191,29 @@ def answer_known(
         )
 
 
-def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> None:
-    """Step 6. What fails here is made up for by housekeeping."""
+def _answer_pruned(
+    requests: Sequence[JobRequest],
+    indexes: Sequence[int],
+    known: dict[keys.Pair, keys.Known],
+    outcomes: dict[int, Outcome],
+) -> None:
+    """Replays whose job was pruned after its key was read: by now the key has its tombstone. A key that is gone as well
+    is free, and gets no outcome here."""
+    fresh = keys.known_keys(pair_of(requests[i]) for i in indexes)
+    for i in indexes:
+        first, now = known[pair_of(requests[i])], fresh.get(pair_of(requests[i]))
+        if now is not None and (now.job_id, now.tombstone) == (first.job_id, None):
+            used_at = isotime(first.created_at)
+            outcomes[i] = KeyReused(
+                f"the job of this idempotency key, first used at {used_at}, was deleted by hand: use another key",
+                first_used_at=used_at,
+            )
+        elif now is not None:
+            answer_known(requests, [i], fresh, outcomes)
+
+
+def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest], *, may_wait: bool = True) -> None:
+    """Step 6. What fails here is made up for by housekeeping. A thread that accepts for many may not wait for locks."""
     new = [(o.row, o.document_json) for o in outcomes if isinstance(o, Submitted) and o.is_new and o.row is not None]
     queue_module.push([row for row, _ in new], [document for _, document in new])
     replays = [
@@ -195,7 +223,9 @@ def tell_redis(outcomes: Sequence[Outcome], requests: Sequence[JobRequest]) -> N
     ]
     if replays:
         try:
-            keys.note_replays(replays)
+            counted = keys.note_replays(replays, may_wait=may_wait)
+            if counted < len(replays):
+                log.info("%d replays were not counted: their keys are locked", len(replays) - counted)
         except DjangoDatabaseError:  # a counter: the answer is right without it
             log.warning("%d replays were answered, but not counted", len(replays))
             connection.close_if_unusable_or_obsolete()

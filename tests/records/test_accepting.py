@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +16,10 @@ from typing import Any, cast
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 import jobs
-from jobs import failpoints, mirror, queue, submission
+from jobs import envelope, failpoints, keys, mirror, prune, queue, submission
 from jobs.errors import DatabaseUnavailable, KeyReused
 from jobs.group import LARGEST, Group
 from jobs.models import Event, IdempotencyKey, Job
@@ -266,6 +270,80 @@ def test_an_error_of_the_whole_group_reaches_everybody_who_waits_and_the_next_gr
         group.offer(0).result(10)
     assert group.offer(1).result(10) == 1  # what follows its commit fails, which is nobody's business
     assert group.offer(2).result(10) == 2
+
+
+def test_a_commit_that_hangs_is_given_up_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.group.LATE_S", 0.3)
+    monkeypatch.setattr("jobs.group.LOOK_S", 0.05)
+    entered, go, told = threading.Event(), threading.Event(), threading.Event()
+
+    def commit(items: Any) -> Any:
+        if 0 in items:
+            entered.set()
+            go.wait(30)
+        return items
+
+    def after(items: Any, results: Any) -> None:
+        if 0 in items:
+            told.set()
+
+    group: Group[int, int] = Group("test", commit, after)
+    hung = group.offer(0)
+    entered.wait(10)
+    waiting = group.offer(1)
+    with pytest.raises(DatabaseUnavailable):
+        hung.result(10)
+    assert waiting.result(10) == 1
+    assert group.offer(2).result(10) == 2
+    go.set()  # it comes back, and finds that others have its work
+    assert group.offer(3).result(10) == 3
+    assert not told.is_set()
+
+
+def test_a_thread_that_dies_is_followed_by_another_and_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    deaths, is_offered = [SystemExit("ended from outside")], threading.Event()
+
+    @contextlib.contextmanager
+    def around() -> Iterator[None]:
+        if deaths:
+            is_offered.wait(10)
+            raise deaths.pop()
+        yield
+
+    group: Group[int, int] = Group("test", lambda items: items, lambda items, results: None, around)
+    future = group.offer(0)
+    is_offered.set()
+    with pytest.raises(DatabaseUnavailable):
+        future.result(10)
+    assert group.offer(1).result(10) == 1
+    assert "died" in caplog.text
+
+
+def test_a_replay_whose_job_is_pruned_meanwhile_is_answered_by_the_tombstone(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = jobs.submit("echo", key="K")
+    Job.objects.filter(pk=first.id).update(status="succeeded", finished_at=timezone.now() - timedelta(days=60))
+    real = keys.known_keys
+
+    def read_just_before_pruning(pairs: Any) -> Any:
+        found = real(pairs)
+        prune.prune()
+        return found
+
+    monkeypatch.setattr(keys, "known_keys", read_just_before_pruning)
+    (outcome,) = submission.store([envelope_of("K")])
+    assert isinstance(outcome, Submitted)
+    assert (outcome.id, outcome.is_new, outcome.document["status"]) == (first.id, False, "succeeded")
+
+
+def test_a_replay_whose_job_was_deleted_by_hand_is_told_so() -> None:
+    first = jobs.submit("echo", key="K")
+    Job.objects.filter(pk=first.id).delete()
+    with pytest.raises(KeyReused, match="deleted by hand"):
+        jobs.submit("echo", key="K")
+
+
+def envelope_of(key: str) -> Any:
+    return envelope.parse({"type": "echo", "payload": {}, "idempotencyKey": key}, client="system", source="python")
 
 
 def test_an_offer_inside_a_transaction_joins_it_and_is_done_at_once() -> None:

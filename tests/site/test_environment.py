@@ -199,7 +199,9 @@ def environment(**stated: str) -> Environment:
 
 def test_postgresql_connections_cannot_hold_rows_for_long():
     found = services.database(environment(database_url=PRODUCTION["DATABASE_URL"]))
-    assert found["OPTIONS"]["options"] == "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000"
+    assert found["OPTIONS"]["options"] == (
+        "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=2000 -c client_connection_check_interval=1000"
+    )
     assert found["OPTIONS"]["tcp_user_timeout"] == 10_000
     assert found["OPTIONS"]["sslmode"] == "require"
     assert (found["CONN_MAX_AGE"], found["CONN_HEALTH_CHECKS"]) == (None, True)
