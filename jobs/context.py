@@ -143,7 +143,9 @@ class JobContext:
     def fence(self) -> Attempt:
         row = self._row
         assert row.lease_id is not None
-        return self._fence or self.__dict__.setdefault("_fence", Attempt(row.id, row.attempt, row.lease_id))
+        return self._fence or self.__dict__.setdefault(
+            "_fence", Attempt(row.id, row.attempt, row.version, row.lease_id)
+        )
 
     @property
     def should_stop(self) -> bool:

@@ -76,6 +76,10 @@ class Grant:
         """The jobs that the last horse's threads run, or ran when it died."""
         return self._board.running()
 
+    def begun(self) -> set[uuid.UUID]:
+        """The jobs whose handlers the last horse started, as far as their outcomes may not be recorded; and others."""
+        return self._board.begun()
+
     def look(self) -> None:
         """Tell the horse what is new, and hear what it says."""
         assert self._channel is not None

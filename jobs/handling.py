@@ -74,6 +74,11 @@ class Handlers:
         self._tasks.extend(group)
         self._ring()
 
+    def note_waiting(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes that could not be recorded yet are still of handlers that were started."""
+        for outcome in outcomes:
+            self._board.end(outcome.row.id)
+
     @property
     def left_s(self) -> float:
         """Seconds that attempts may go on waiting for a thread; NEVER when none does."""
@@ -82,7 +87,7 @@ class Handlers:
         return max(0.0, self._taken_at + PATIENCE_S - time.monotonic())
 
     def overdue(self) -> list[Outcome]:
-        """The attempts that no thread has begun in time, because all are busy, oldest first, as released."""
+        """The attempts that no thread has begun in time, because all are busy, oldest first."""
         if self.left_s > 0:
             return []
         if len(self._busy) < self.count:  # on a busy machine threads take their time to wake
@@ -92,7 +97,7 @@ class Handlers:
         with contextlib.suppress(IndexError):  # threads take from the other end meanwhile
             while True:
                 claimed, context = self._tasks.pop()
-                released.appendleft(Outcome.of(ended(claimed.row, context, End.RELEASED), claimed.row))
+                released.appendleft(Outcome.of(ended(claimed.row, context, End.UNBEGUN), claimed.row))
         return list(released)
 
     def _ring(self) -> None:
@@ -144,5 +149,6 @@ class Handlers:
                     error_code=type(error).__name__, error_message=str(error),
                 )  # fmt: skip
             self._busy.discard(number)
+            self._board.end(claimed.row.id)
             run_s, lines = time.monotonic() - began, context.take_lines()
             self._inbox.put(Outcome.of(result, claimed.row, run_s, lines, claimed.payload))

@@ -23,9 +23,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import failpoints, owner, process, queue
+from jobs import failpoints, owner, polls, process, queue
 from jobs.board import Board
-from jobs.commit import Done, Recorder, Work
+from jobs.commit import Recorder
 from jobs.conf import conf
 from jobs.fetcher import Fetcher
 from jobs.hand import Hand
@@ -37,6 +37,7 @@ from jobs.roster import Roster
 from jobs.rows import Row
 from jobs.share import Share
 from jobs.window import Window
+from jobs.work import Done, Work
 
 log = logging.getLogger("jobs.horse")
 
@@ -80,8 +81,6 @@ class Horse:
         self.idle_since = time.monotonic()
         if only is not None:
             self.in_hand.append((only, ""))
-
-    # --- the loop ---------------------------------------------------------------------------------
 
     def work(self) -> int:
         """Work until told to stop or drained; the exit code."""
@@ -135,7 +134,7 @@ class Horse:
                 self.is_draining = True
             elif message in ("down", "idle"):
                 room, old_s = self.free - len(self.in_hand), conf().lost_margin_s if message == "idle" else 0.0
-                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, room, older_than_s=old_s))
+                self.in_hand.extend(polls.oldest_queued(self.open_queues, room, older_than_s=old_s))
         if released := self.handlers.overdue():
             self.window.close()
             self.claimed_count -= len(released)
@@ -162,6 +161,8 @@ class Horse:
             done = self.recorder.commit(work)  # step 2
             for outcome in outcomes:
                 self.running.pop(outcome.ended.job_id, None)
+            self.handlers.note_waiting(self.recorder.waiting.outcomes)
+            self.in_hand.give_back([(row.id, row.queue) for row in done.taken_back])
             self._start(done.opened)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.give_back(wanted)
@@ -173,7 +174,7 @@ class Horse:
         self._tell_redis(done)  # step 4
 
     def _is_over(self) -> bool:
-        if self.running:
+        if self.running or self.recorder.waiting.outcomes:
             self.idle_since = time.monotonic()
             return False
         is_spent = self.max_jobs and self.claimed_count >= self.max_jobs
@@ -211,7 +212,7 @@ class Horse:
         if turn.mirrors or turn.pushes or turn.returns or turn.pop or self.owed:
             if is_down:
                 self.owed.remember(done.moved)
-                self.in_hand.extend(self.recorder.oldest_queued(self.open_queues, turn.pop))
+                self.in_hand.extend(polls.oldest_queued(self.open_queues, turn.pop))
             else:
                 self._call(turn, done.moved)
         if self.fetcher is not None and self.free > len(self.in_hand):
@@ -233,14 +234,12 @@ class Horse:
     def _tick(self, cancelled: Sequence[uuid.UUID], paused: Sequence[str]) -> None:
         self.last_tick = time.monotonic()
         owner.refresh()
-        for job_id in cancelled:
-            if job_id in self.running:
-                self.running[job_id].context.cancel()
+        self.running.cancel(cancelled)
         if self.fetcher is not None:
             self.fetcher.pause(paused)
         limit_mb, most = conf().horse_max_rss_mb, conf().horse_max_jobs
         is_used_up = (most and self.claimed_count >= most) or (limit_mb and process.rss_mb(os.getpid()) > limit_mb)
-        if is_used_up and not self.is_draining:
+        if is_used_up and not self.is_draining and not self.recorder.waiting.outcomes:
             log.info("horse %d is replaced after %d jobs", os.getpid(), self.claimed_count)
             self.is_draining, self.exit_code = True, process.RECYCLE
 

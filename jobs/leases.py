@@ -1,11 +1,14 @@
 """Leases: opened and renewed by a worker's parent, revoked by whoever takes its horse for dead.
 
-Revoking comes first, moving the jobs after: from the revocation on nothing can be claimed under it.
+Revoking comes first, moving the jobs after: from the revocation on nothing can be claimed under it. Its commit holds
+the verdict as well, which is true for all jobs of the lease, even for those that are moved later or by another process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import logging
 import os
 import socket
 import time
@@ -21,18 +24,32 @@ from jobs.lifecycle import Actor, End
 from jobs.models import Lease
 from jobs.models.clock import NOW, parse
 from jobs.rows import Row, columns, fetch
-from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
-from jobs.sql import db_id, is_postgresql, marks, py_id
-from jobs.transitions import Ended
+from jobs.run import is_isolated
+from jobs.sql import db_id, for_update, is_lock, is_postgresql, marks, py_id
+from jobs.verdicts import Judged, Verdict, crashed, overdue, released
 
-ROUNDS, ROUND_S = 20, 0.05
-"""How often, and after how many seconds, rows that others have locked are looked for again."""
+log = logging.getLogger("jobs.leases")
+
+__all__ = [
+    "HardLimits",
+    "Verdict",
+    "crashed",
+    "end_lease",
+    "is_lock_free_now",
+    "is_revoked",
+    "note_horse",
+    "open_lease",
+    "overdue",
+    "released",
+    "renew",
+    "running_under",
+]
+
+ROUNDS, ROUND_S = 5, 0.05
+"""How often, and after how many seconds, rows that others have locked are looked for again; housekeeping does the rest."""
 
 FORK_S = 5.0
 """How long the start of an isolated attempt may take."""
-
-Verdict = Callable[[Sequence[Row]], list[Ended]]
-"""What is to become of the running jobs of a lease."""
 
 
 def open_lease(*, kind: str, worker: str, queue_names: Sequence[str], concurrency: int) -> uuid.UUID:
@@ -73,31 +90,77 @@ def is_revoked(lease_id: uuid.UUID) -> bool:
     return not Lease.objects.filter(pk=lease_id, revoked_at=None).exists()
 
 
-def end_lease(lease_id: uuid.UUID, verdict: Verdict, *, actor: Actor, who: str) -> list[Row]:
-    """Revoke a lease and end its running attempts; the rows that moved. Pushes what is queued again."""
+def end_lease(
+    lease_id: uuid.UUID,
+    verdict: Verdict,
+    *,
+    actor: Actor,
+    who: str,
+    begun: Set[uuid.UUID] | None = None,
+    rounds: int = ROUNDS,
+) -> list[Row]:
+    """Revoke a lease and end its running attempts; the rows that moved. Pushes what is queued again.
+
+    A lease that was revoked before keeps the verdict of that time. `begun` holds the jobs whose handlers were started;
+    None means that nobody knows. Rows that others have locked stay as they are: the next call moves them.
+    """
+    judged = _revoke(lease_id, verdict, begun, who)
     moved: list[Row] = []
-    for _ in range(ROUNDS):
-        with atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"UPDATE jobs_lease SET revoked_at = {NOW}, revoked_by = %s WHERE id = %s AND revoked_at IS NULL",
-                    [who, db_id(lease_id)],
-                )
-            rows = transitions.running_of(lease_id)
-            step = transitions.end_attempts(verdict(rows), actor=actor, who=who) if rows else []
-            _count(rows, step, lease_id)
-            if step:
-                failpoints.hit("expire.before_commit")
-        queue.push(step)
+    for number in range(rounds):
+        if number:
+            time.sleep(ROUND_S)
+        step, is_rest = _end_some(lease_id, judged, actor, who)
         moved += step
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM jobs_job WHERE lease_id = %s AND status = 'running' LIMIT 1", [db_id(lease_id)]
-            )
-            if cursor.fetchone() is None:
-                break
-        time.sleep(ROUND_S)
+        if not is_rest:
+            break
     return moved
+
+
+def _revoke(lease_id: uuid.UUID, verdict: Verdict, begun: Set[uuid.UUID] | None, who: str) -> Judged:
+    """The verdict that holds: the one that was stored with the revocation, or from now on this one."""
+    with atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT verdict FROM jobs_lease WHERE id = %s{for_update()}", [db_id(lease_id)])
+        found = cursor.fetchone()
+        if found is not None and found[0] is not None:
+            return Judged.of_json(found[0])
+        judged = verdict.on(running_under(lease_id), begun)
+        cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
+        cursor.execute(
+            f"UPDATE jobs_lease SET verdict = {cast}, revoked_at = COALESCE(revoked_at, {NOW}),"
+            " revoked_by = COALESCE(revoked_by, %s) WHERE id = %s",
+            [judged.as_json(), who, db_id(lease_id)],
+        )
+    return judged
+
+
+def running_under(lease_id: uuid.UUID) -> list[Row]:
+    """The running jobs of a lease, those included that somebody has locked."""
+    return fetch(f"SELECT {columns()} FROM jobs_job WHERE lease_id = %s AND status = 'running'", [db_id(lease_id)])
+
+
+def _end_some(lease_id: uuid.UUID, judged: Judged, actor: Actor, who: str) -> tuple[list[Row], bool]:
+    """End the attempts whose rows nobody has locked, in one commit: (the rows that moved, whether others are left)."""
+    with atomic():
+        rows = transitions.running_of(lease_id)
+        ends = judged.ends_of(rows)
+        held = transitions.locked_elsewhere(ends)
+        ends = [item for item in ends if item.job_id not in held]
+        step = transitions.end_attempts(ends, actor=actor, who=who) if ends else []
+        if step:
+            failpoints.hit("expire.before_commit")
+    unbegun = {item.job_id for item in ends if item.end is End.UNBEGUN}
+    _give_back([row for row in step if row.id in unbegun])
+    queue.push([row for row in step if row.id not in unbegun])
+    _count([row for row in rows if row.id not in unbegun], step, lease_id)
+    return step, bool(running_under(lease_id))
+
+
+def _give_back(rows: Sequence[Row]) -> None:
+    """Put claims that were taken back at the heads of their lists. Housekeeping finds those that Redis did not take."""
+    if rows:
+        turn = queue.turn_for(rows)
+        with contextlib.suppress(*queue.OUTAGE):
+            queue.run(queue.Turn(mirrors=turn.mirrors, returns=turn.pushes))
 
 
 def is_lock_free_now() -> bool:
@@ -117,11 +180,19 @@ def is_lock_free_now() -> bool:
 
 
 def _count(before: Sequence[Row], after: Sequence[Row], lease_id: uuid.UUID) -> None:
-    """The statistics of attempts that could not add themselves up."""
+    """Add up the attempts that could not do it themselves. Other processes add to the same rows: a lock of theirs may
+    cost these figures, but not the jobs."""
     now = {row.id: row for row in after}
     ended = [(row, now[row.id], _age_s(row)) for row in before if row.id in now]
-    if ended:
-        stats.add(ended, Lease.objects.filter(pk=lease_id).values_list("worker", flat=True).first() or "")
+    if not ended:
+        return
+    try:
+        with atomic():
+            stats.add(ended, Lease.objects.filter(pk=lease_id).values_list("worker", flat=True).first() or "")
+    except DatabaseError as error:
+        if not is_lock(error):
+            raise
+        log.warning("%d attempts of lease %s are missing in the statistics: their row is locked", len(ended), lease_id)
 
 
 def _age_s(row: Row) -> float:
@@ -138,6 +209,7 @@ class HardLimits:
     def __init__(self, lease_id: uuid.UUID) -> None:
         self._lease_id = lease_id
         self._since: dict[tuple[uuid.UUID, int], float] = {}
+        """By job and by the version that its claim gave to the row."""
 
     def passed(self, running_now: Callable[[], set[uuid.UUID]]) -> dict[uuid.UUID, str]:
         """Jobs that should have been over `hard_timeout_extra_s` after their timeout, each with a sentence: of those that
@@ -148,7 +220,8 @@ class HardLimits:
         now = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT id, attempt, timeout_s FROM jobs_job WHERE lease_id = %s AND status = 'running'",
+                "SELECT id, version - CASE WHEN cancel_requested_at IS NULL THEN 0 ELSE 1 END, timeout_s FROM jobs_job"
+                " WHERE lease_id = %s AND status = 'running'",
                 [db_id(self._lease_id)],
             )
             running = {(py_id(raw[0]), raw[1]): raw[2] for raw in cursor.fetchall()}
@@ -174,55 +247,3 @@ class HardLimits:
             f"SELECT {columns()} FROM jobs_job WHERE lease_id = %s AND status = 'running' AND id IN ({marks(len(ids))})",
             [db_id(self._lease_id), *map(db_id, ids)],
         )
-
-
-# --- verdicts -------------------------------------------------------------------------------------
-
-
-def crashed(why: str, ran: Set[uuid.UUID] | None = None) -> Verdict:
-    """The process died: a crash for each job that ran in it, as far as it is known which of those that it had claimed.
-
-    Attempts in a process of their own are not to blame for the horse's death, unless nobody else ran.
-    """
-
-    def verdict(rows: Sequence[Row]) -> list[Ended]:
-        claimed = {row.id for row in rows if not is_isolated(row)} or {row.id for row in rows}
-        suspects = claimed & ran if ran else claimed
-        suspects = suspects or claimed  # it cannot die for ever of what nobody pays for
-        return [
-            _ended(row, End.DIED, "crashed", why) if row.id in suspects else _ended(row, End.RELEASED) for row in rows
-        ]
-
-    return verdict
-
-
-def released(rows: Sequence[Row]) -> list[Ended]:
-    """Told to stop: nobody is to blame."""
-    return [_ended(row, End.RELEASED) for row in rows]
-
-
-def overdue(culprits: dict[uuid.UUID, str]) -> Verdict:
-    """The horse was killed because of jobs past their hard limit: they pay, the others do not."""
-
-    def verdict(rows: Sequence[Row]) -> list[Ended]:
-        return [
-            _ended(row, End.RAISED, TIMEOUT, culprits[row.id]) if row.id in culprits else _ended(row, End.RELEASED)
-            for row in rows
-        ]
-
-    return verdict
-
-
-def _ended(row: Row, end: End, code: str | None = None, message: str | None = None) -> Ended:
-    assert row.lease_id is not None
-    return Ended(
-        row.id,
-        row.attempt,
-        row.lease_id,
-        end,
-        budget_of(row),
-        has_effects=row.has_effects,
-        delay_s=backoff_s(row),
-        error_code=code,
-        error_message=message,
-    )

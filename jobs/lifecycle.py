@@ -77,11 +77,11 @@ _S, _E, _A = Status, Event, Actor
 # fmt: off
 TRANSITIONS: dict[Event, Transition] = {t.event: t for t in (
     Transition(_E.PROMOTE,        (_S.SCHEDULED,),                          _S.QUEUED,    (_A.HOUSEKEEPING, _A.OPERATOR),           "its time has come, or an operator says now"),
-    Transition(_E.START,          (_S.QUEUED,),                             _S.RUNNING,   (_A.WORKER,),                            "the horse claimed the row under its lease and opened the next attempt"),
+    Transition(_E.START,          (_S.QUEUED,),                             _S.RUNNING,   (_A.WORKER,),                            "the horse claimed the row under its lease and opened the next attempt; undone without a trace where no handler began"),
     Transition(_E.SUCCEED,        (_S.RUNNING,),                            _S.SUCCEEDED, (_A.WORKER,),                            "the handler returned"),
-    Transition(_E.RETRY,          (_S.RUNNING,),                            _S.SCHEDULED, (_A.WORKER,),                            "the attempt failed; the next is due at run_after"),
+    Transition(_E.RETRY,          (_S.RUNNING,),                            _S.SCHEDULED, (_A.WORKER, _A.HOUSEKEEPING),             "the attempt failed; the next is due at run_after"),
     Transition(_E.FAIL,           (_S.RUNNING,),                            _S.FAILED,    (_A.WORKER, _A.HOUSEKEEPING),             "the error is permanent, or no failure or crash is left"),
-    Transition(_E.RELEASE,        (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the worker was told to stop, or died of another job, or no thread of it was free within 25 ms; counts as neither failure nor crash"),
+    Transition(_E.RELEASE,        (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the worker was told to stop, or died of another job; counts as neither failure nor crash"),
     Transition(_E.EXPIRE,         (_S.RUNNING,),                            _S.QUEUED,    (_A.WORKER, _A.HOUSEKEEPING),             "the lease was taken for dead or the process died; counts as a crash"),
     Transition(_E.DOUBT,          (_S.RUNNING,),                            _S.IN_DOUBT,  (_A.WORKER, _A.HOUSEKEEPING),             "the attempt ended with a held effect executing or in doubt"),
     Transition(_E.SETTLE,         (_S.IN_DOUBT,),                           _S.QUEUED,    (_A.OPERATOR,),                          "the last doubtful effect's truth is known, or its probe is to be asked again; the job goes on"),
@@ -113,6 +113,7 @@ class End(StrEnum):
     RAISED = "raised"  # a transient error
     PERMANENT = "permanent"
     RELEASED = "released"  # told to stop, not its fault
+    UNBEGUN = "not begun"  # claimed, and given back before its handler was called
     DIED = "died"  # its process or its lease
 
 
@@ -139,6 +140,8 @@ def ending(end: End, budget: Budget, doubt: Doubt, *, is_cancel_requested: bool)
     A handler that returned with an effect still open did not succeed: the next attempt has to find
     out what happened, so it counts as a transient error.
     """
+    if end is End.UNBEGUN:
+        raise ValueError("a claim that no handler began is taken back: it does not end")
     if doubt is Doubt.HELD:
         return Event.DOUBT
     if end is End.RETURNED and doubt is Doubt.NONE:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jobs.context import Line
 from jobs.documents import isotime
-from jobs.lifecycle import Status
+from jobs.lifecycle import End, Status
 from jobs.lines import say_each
 from jobs.models import LogLine
 from jobs.models.clock import parse
@@ -40,7 +40,8 @@ class Outcome(NamedTuple):
     def of(cls, ended: Ended, row: Row, run_s: float = 0.0, lines: Sequence[Line] = (), payload: str = "") -> Outcome:
         """Made by the thread that ran it, which has all of it at hand."""
         why = f" ({ended.error_code})" if ended.error_code else ""
-        said = f"job {id_text(row.id)} {row.type} attempt {row.attempt} " + ended.end + f" after {run_s:.3f} s{why}"
+        after = "" if ended.end is End.UNBEGUN else f" after {run_s:.3f} s{why}"
+        said = f"job {id_text(row.id)} {row.type} attempt {row.attempt} " + ended.end + after
         return cls(ended, row, run_s, said, lines, len(payload) + len(ended.result or ""))
 
 
@@ -59,8 +60,9 @@ def say(outcomes: Sequence[Outcome], others: Sequence[Row]) -> None:
         )  # fmt: skip
 
 
-def insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]], *, is_repeat: bool) -> None:
-    """Where it `is_repeat`, those that are not there already: no fence keeps a line from being stored twice."""
+def insert_lines(lines: Sequence[tuple[Row, Sequence[Line]]], *, is_repeat: bool = False) -> None:
+    """Insert the lines of attempts that the caller knows to have their lease. Where it `is_repeat`, only those that are
+    not there already."""
     said = [
         LogLine(job_id=row.id, attempt=row.attempt, at=line.at, level=line.level, message=line.message)
         for row, some in lines

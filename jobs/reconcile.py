@@ -38,6 +38,8 @@ CHUNK = 500
 PROMOTE_S = 2.0
 """After so long the other duties have their turn before further jobs are promoted."""
 
+REVOKED = "its lease was revoked"
+
 PRETEND_STRANGER = "PRETEND_STRANGER"
 """For tests: a housekeeper with this variable set cannot see any horse's process."""
 
@@ -157,7 +159,7 @@ class Housekeeper:
                 " (SELECT id FROM jobs_lease WHERE revoked_at IS NULL)"
             )
             for (lease_id,) in cursor.fetchall():
-                dead.setdefault(py_id(lease_id), "its lease was revoked")
+                dead.setdefault(py_id(lease_id), REVOKED)
         older: set[uuid.UUID] = set()
         if dead and taken.restored_to is not None:
             older = set(Lease.objects.filter(created_at__lte=taken.restored_to).values_list("pk", flat=True))
@@ -167,9 +169,11 @@ class Housekeeper:
             verdict = (
                 leases.released if lease_id in older else leases.crashed(f"the attempt ended without a word: {why}")
             )
-            moved = leases.end_lease(lease_id, verdict, actor=Actor.HOUSEKEEPING, who=self.name)
+            moved = leases.end_lease(lease_id, verdict, actor=Actor.HOUSEKEEPING, who=self.name, rounds=1)
             rebuild.mend_mirrors_of(lease_id)
             count += len(moved)
+            if not moved and why == REVOKED:
+                continue  # others have locked what is left of it; the next turn looks again
             log.warning("lease %s is over, %s; %d jobs moved", lease_id, why, len(moved))
         return count
 

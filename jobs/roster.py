@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -45,6 +45,12 @@ class Roster(dict[uuid.UUID, Running]):
             said.append(f"job {id_text(row.id)} {row.type} attempt {row.attempt} starts")
         say_each(log, logging.INFO, said)
         return tasks
+
+    def cancel(self, ids: Iterable[uuid.UUID]) -> None:
+        """Tell the handlers of those that run here."""
+        for job_id in ids:
+            if job_id in self:
+                self[job_id].context.cancel()
 
     def lines(self) -> list[tuple[Row, Sequence[Line]]]:
         """Log lines that were not stored yet."""

@@ -170,7 +170,7 @@ def ended(row: Row, context: JobContext, end: End, **facts: Any) -> Ended:
     assert row.lease_id is not None
     return Ended(
         row.id,
-        row.attempt,
+        row.version,
         row.lease_id,
         end,
         budget_of(row),

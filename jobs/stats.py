@@ -30,8 +30,17 @@ _KEY = ("minute", "queue", "type", "outcome", "worker")
 _COLUMNS = ("minute timestamptz", *(f"{name} text" for name in _KEY[1:]), *(f"{name} bigint" for name in _SUMS))
 
 
+Sums = dict[tuple[Any, ...], list[int]]
+"""By the columns of `_KEY`: what is to be added to `_SUMS`."""
+
+
 def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
     """Add attempts that ended: (row as claimed, row as it is now, seconds of running)."""
+    store(summed(ended, worker))
+
+
+def summed(ended: Sequence[tuple[Row, Row, float]], worker: str) -> Sums:
+    """What `add` adds."""
     alike = Counter(
         (
             before.queue, before.type, after.finished_at, after.status, after.crashes > before.crashes,
@@ -39,7 +48,7 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         )
         for before, after, run_s in ended
     )  # fmt: skip
-    sums: dict[tuple[Any, ...], list[int]] = {}
+    sums: Sums = {}
     for (queue, kind, finished_at, status, is_crash, queued_at, started_at, run_ms), count in alike.items():
         outcome = "expire" if is_crash and status == "queued" else OUTCOMES[status]
         minute = (parse(finished_at) or _ended_at(started_at, run_ms)).replace(second=0, microsecond=0)
@@ -50,6 +59,15 @@ def add(ended: Sequence[tuple[Row, Row, float]], worker: str) -> None:
         line[2] += count * run_ms
         line[3 + bisect.bisect_left(BUCKETS_MS, wait_ms)] += count
         line[3 + _BUCKETS + bisect.bisect_left(BUCKETS_MS, run_ms)] += count
+    return sums
+
+
+def merge(into: Sums, more: Sums) -> None:
+    for key, line in more.items():
+        into[key] = [a + b for a, b in zip(into[key], line, strict=True)] if key in into else line
+
+
+def store(sums: Sums) -> None:
     if not sums:
         return
     lines = [(db_time(minute), *rest, *line) for (minute, *rest), line in sorted(sums.items())]

@@ -214,7 +214,7 @@ class Supervisor:
 
     def _end(self, present: Incarnation, exit_code: int) -> None:
         """The horse is gone: revoke the lease, move its jobs; waits for the database."""
-        ran = self.grant.running()
+        ran, begun = self.grant.running(), self.grant.begun()
         if present.culprits:
             verdict = leases.overdue(present.culprits)
         elif present.killed == HELD_UP and leases.is_lock_free_now():
@@ -227,7 +227,9 @@ class Supervisor:
         give_up = None
         while True:
             try:
-                moved = leases.end_lease(present.lease_id, verdict, actor=Actor.WORKER, who=self.options.worker)
+                moved = leases.end_lease(
+                    present.lease_id, verdict, begun=begun, actor=Actor.WORKER, who=self.options.worker
+                )
                 if moved:
                     log.info("worker %s: %d jobs of its horse go on or end", self.options.worker, len(moved))
                 self.present = None

@@ -18,7 +18,8 @@ from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
 from jobs.models import Effect
 from jobs.models.clock import NOW
-from jobs.sql import db_id, is_outage, is_postgresql
+from jobs.sql import db_id, is_lock, is_outage, is_postgresql
+from jobs.transitions import is_of_claim
 
 log = logging.getLogger("jobs.effects")
 
@@ -27,6 +28,8 @@ ENDS = {"done": "executed", "not_done": "not done", "in_doubt": "in doubt"}
 
 PATIENCE_S, PAUSE_S = 8.0, 0.2
 """How long, and after what pauses, a commit is tried again; later the lease is lost anyhow."""
+
+_FENCE = f"id = %s AND status = 'running' AND {is_of_claim('%s')} AND lease_id = %s"
 
 T = TypeVar("T")
 
@@ -40,26 +43,34 @@ class Stored:
 
 def patiently(commit: Callable[[], T]) -> T:
     """What it returns. Where it is the whole transaction an outage of the database is waited out for a while:
-    so it must be right to do it twice, since a commit may have happened though its answer was lost."""
+    so it must be right to do it twice, since a commit may have happened though its answer was lost.
+
+    Where somebody else has locked the row this waits as long as the attempt may take: the lease is renewed meanwhile."""
     give_up = time.monotonic() + PATIENCE_S
     while True:
         try:
             return commit()
         except (DatabaseError, InterfaceError) as error:
             is_whole = not (connection.in_atomic_block or open_transaction(connections[alias()]))
-            if not (is_whole and is_outage(error)) or time.monotonic() > give_up:
+            if not (is_whole and is_outage(error)):
                 raise
-            connection.close()
+            if not is_lock(error):
+                if time.monotonic() > give_up:
+                    raise
+                connection.close()
             time.sleep(PAUSE_S)
+
+
+def _fence(attempt: Attempt) -> list[Any]:
+    return [db_id(attempt.job_id), attempt.version, db_id(attempt.lease_id)]
 
 
 def lock(attempt: Attempt) -> None:
     """Lock the job row under the fence. Raises LeaseLost; CancelRequested before an effect begins."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE jobs_job SET has_effects = true"
-            " WHERE id = %s AND status = 'running' AND attempt = %s AND lease_id = %s RETURNING cancel_requested_at",
-            [db_id(attempt.job_id), attempt.attempt, db_id(attempt.lease_id)],
+            f"UPDATE jobs_job SET has_effects = true WHERE {_FENCE} RETURNING cancel_requested_at",
+            _fence(attempt),
         )
         row = cursor.fetchone()
     if row is None:
@@ -125,9 +136,8 @@ def _write(
     cast = "CAST(%s AS jsonb)" if is_postgresql() else "%s"
     with atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE jobs_job SET has_effects = true"
-            " WHERE id = %s AND status = 'running' AND attempt = %s AND lease_id = %s",
-            [db_id(attempt.job_id), attempt.attempt, db_id(attempt.lease_id)],
+            f"UPDATE jobs_job SET has_effects = true WHERE {_FENCE}",
+            _fence(attempt),
         )
         if cursor.rowcount == 1:
             cursor.execute(

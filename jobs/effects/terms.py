@@ -70,6 +70,9 @@ class Attempt:
 
     job_id: uuid.UUID
     attempt: int
+    version: int
+    """The row's, as it was claimed."""
+
     lease_id: uuid.UUID
     begun: set[str] = field(default_factory=set, compare=False)
     """Names of the effects whose block has been entered: what is reserved by this attempt and not here has not run."""

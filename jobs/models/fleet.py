@@ -39,6 +39,9 @@ class Lease(models.Model):
     renewed_at = models.DateTimeField(db_default=Now(), help_text="For people to read; nothing is decided from it.")
     revoked_at = models.DateTimeField(null=True)
     revoked_by = models.CharField(max_length=150, null=True)
+    verdict = models.JSONField(
+        null=True, help_text="Written with the revocation: what it means for the jobs that ran, whoever moves them."
+    )
 
     class Meta:
         verbose_name = "worker"

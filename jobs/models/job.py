@@ -32,8 +32,10 @@ class Job(models.Model):
     callback_url = models.URLField(max_length=2000, null=True)
 
     status = models.CharField(max_length=16, choices=[(s.value, s.value.replace("_", " ")) for s in Status])
-    version = models.IntegerField(default=1, help_text="Raised by every transition; tells mirrors what is newer.")
-    attempt = models.IntegerField(default=0, help_text="Grows only. With the lease it is the fence.")
+    version = models.IntegerField(
+        default=1, help_text="Raised by every transition; tells mirrors what is newer, and makes the fence."
+    )
+    attempt = models.IntegerField(default=0, help_text="How often its handler was started.")
     lease = models.ForeignKey(
         "jobs.Lease", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="jobs"
     )

@@ -7,8 +7,8 @@ reached a final status brings its callback with it: a new job, in the same commi
 """
 
 from jobs.transitions.claims import Claimed, claim, open_attempts
-from jobs.transitions.ended import Ended
-from jobs.transitions.endings import Prepared, end_attempts, prepare, running_of
+from jobs.transitions.ended import Ended, is_of_claim
+from jobs.transitions.endings import Prepared, end_attempts, prepare
 from jobs.transitions.insert import NewJob, insert
 from jobs.transitions.moves import (
     cancel,
@@ -19,6 +19,7 @@ from jobs.transitions.moves import (
     rerun,
     settle,
 )
+from jobs.transitions.running import live_ids, locked_elsewhere, running_of
 
 __all__ = [
     "Claimed",
@@ -30,6 +31,9 @@ __all__ = [
     "claim",
     "end_attempts",
     "insert",
+    "is_of_claim",
+    "live_ids",
+    "locked_elsewhere",
     "open_attempts",
     "prepare",
     "promote",

@@ -8,12 +8,24 @@ from typing import NamedTuple
 from jobs.lifecycle import Budget, End
 from jobs.rows import Row
 
+FENCE_COLUMNS = ("vid uuid", "vversion int", "vlease uuid")
+"""Of a table of fences, each with its job."""
+
+
+def is_of_claim(version: str) -> str:
+    """SQL that tells whether a running row still belongs to the claim that gave it that version.
+
+    Every transition raises the version. One of them leaves the job running: the request to cancel it, which comes once.
+    So the next claim's version is higher by two at least.
+    """
+    return f"version - {version} IN (0, 1)"
+
 
 class Ended(NamedTuple):
-    """An attempt that is over, under the fence (attempt, lease) it was claimed with."""
+    """An attempt that is over, under its fence: the version that its claim gave to the row, and the lease."""
 
     job_id: uuid.UUID
-    attempt: int
+    version: int
     lease_id: uuid.UUID
     end: End
     budget: Budget

@@ -12,16 +12,18 @@ from jobs.lifecycle import Actor, Doubt, End, Event, Status
 from jobs.models.clock import NOW, after
 from jobs.rows import Row, columns, fetch
 from jobs.sql import (
+    as_list,
     as_table,
+    change,
     db_id,
-    for_update,
+    in_ids,
     is_postgresql,
     marks,
     py_id,
     table,
 )
 from jobs.transitions.callbacks import insert_callbacks
-from jobs.transitions.ended import Ended
+from jobs.transitions.ended import FENCE_COLUMNS, Ended, is_of_claim
 from jobs.transitions.events import CHUNK, insert_events
 from jobs.transitions.successes import Successes
 
@@ -37,7 +39,7 @@ _ENDING_CHANGES = {
     Event.DOUBT: "queued_at = NULL",
     Event.ABORT: "finished_at = {now}",
 }
-_COLUMNS: tuple[str, ...] = ("vid uuid", "vattempt int", "vlease uuid", "vprogress jsonb", "vresult jsonb")
+_COLUMNS: tuple[str, ...] = (*FENCE_COLUMNS, "vprogress jsonb", "vresult jsonb")
 _TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text", "vmessage text")
 """What there is to say only of an attempt that did not succeed."""
 
@@ -45,17 +47,19 @@ _TROUBLE_COLUMNS = ("vfailed int", "vcrashed int", "vdelay float8", "vcode text"
 class Prepared(NamedTuple):
     successes: Successes | None
     others: Sequence[Ended]
+    unbegun: Sequence[Ended] = ()
 
 
 def prepare(ended: Sequence[Ended]) -> Prepared:
     """All of `end_attempts` that needs no transaction. On PostgreSQL it asks for the time."""
     plain: list[Ended] = []
     others: list[Ended] = []
+    unbegun: list[Ended] = []
     for item in ended:
         # By `lifecycle.ending` who has no effects and returned has succeeded.
         is_plain = item.end is End.RETURNED and not item.has_effects and _is_known(item, ended[0].lease_id)
-        (plain if is_plain else others).append(item)
-    return Prepared(Successes(plain) if plain else None, others)
+        (plain if is_plain else unbegun if item.end is End.UNBEGUN else others).append(item)
+    return Prepared(Successes(plain) if plain else None, others, unbegun)
 
 
 def end_attempts(ended: Sequence[Ended] | Prepared, *, actor: Actor, who: str) -> list[Row]:
@@ -64,7 +68,7 @@ def end_attempts(ended: Sequence[Ended] | Prepared, *, actor: Actor, who: str) -
     Locks the rows of jobs with effects first and reads their effects in a later statement: in one
     statement PostgreSQL would read them from a snapshot older than the lock.
     """
-    successes, others = ended if isinstance(ended, Prepared) else prepare(ended)
+    successes, others, unbegun = ended if isinstance(ended, Prepared) else prepare(ended)
     doubts = _doubts(others)
     by_event: dict[Event, list[Ended]] = {}
     for item in others:
@@ -87,7 +91,41 @@ def end_attempts(ended: Sequence[Ended] | Prepared, *, actor: Actor, who: str) -
         moved += _end(Event.ABORT, overtaken, actor=actor, who=who)
     if with_effects := {item.job_id for item in others if item.has_effects}:
         _leave_in_doubt([row.id for row in moved if row.id in with_effects])
+    if unbegun:
+        moved += _take_back(unbegun)
     return moved + insert_callbacks(moved)
+
+
+def _take_back(items: Sequence[Ended]) -> list[Row]:
+    """Undo claims of which no handler began: the job stands in its place again, and nothing tells of an attempt.
+
+    A cancel that was requested meanwhile is then the cancel of a job that waits.
+    """
+    rows = fetch(
+        f"WITH v AS ({table(*FENCE_COLUMNS)})"
+        " UPDATE jobs_job SET version = version + 1, attempt = attempt - 1,"
+        " status = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,"
+        f" finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN {NOW} END,"
+        " started_at = (SELECT MAX(at) FROM jobs_event WHERE job_id = jobs_job.id AND event = 'start'"
+        " AND jobs_event.attempt = jobs_job.attempt - 1)"
+        f" FROM v WHERE id = vid AND status || '' = 'running' AND {is_of_claim('vversion')} AND lease_id = vlease"
+        f" RETURNING {columns()}",
+        [as_table([(db_id(item.job_id), item.version, db_id(item.lease_id)) for item in items])],
+    )
+    next_attempt = "(SELECT attempt + 1 FROM jobs_job WHERE id = job_id)"
+    if rows:
+        change(
+            f"DELETE FROM jobs_event WHERE {in_ids('job_id')} AND event = 'start' AND attempt = {next_attempt}",
+            [as_list([row.id.hex for row in rows])],
+        )
+    if cancelled := [row.id.hex for row in rows if row.status == Status.CANCELLED]:
+        change(
+            f"UPDATE jobs_event SET event = '{Event.CANCEL}', source = 'queued', target = 'cancelled',"
+            f" attempt = attempt - 1 WHERE {in_ids('job_id')} AND event = '{Event.REQUEST_CANCEL}'"
+            f" AND attempt = {next_attempt}",
+            [as_list(cancelled)],
+        )
+    return rows
 
 
 def _is_known(item: Ended, lease_id: uuid.UUID) -> bool:
@@ -103,7 +141,7 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
     changes = _ENDING_CHANGES[event].format(now=NOW, after=after("vdelay"))
     columns_of_v = _COLUMNS
     ended: list[tuple[Any, ...]] = [
-        (db_id(item.job_id), item.attempt, db_id(item.lease_id), item.progress, item.result) for item in items
+        (db_id(item.job_id), item.version, db_id(item.lease_id), item.progress, item.result) for item in items
     ]
     errors: dict[uuid.UUID, tuple[str | None, str | None]] = {}
     if event is not Event.SUCCEED:
@@ -124,7 +162,7 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
         f"WITH v AS ({table(*columns_of_v)})"
         f" UPDATE jobs_job SET status = '{lifecycle.TRANSITIONS[event].target}', version = version + 1,"
         f" progress = COALESCE(vprogress, progress), {changes} FROM v"
-        f" WHERE id = vid AND status || '' = 'running' AND attempt = vattempt AND lease_id = vlease{guard}"
+        f" WHERE id = vid AND status || '' = 'running' AND {is_of_claim('vversion')} AND lease_id = vlease{guard}"
         f" RETURNING {columns()}",
         [as_table(ended)],
     )
@@ -135,15 +173,6 @@ def _end(event: Event, items: Sequence[Ended], *, actor: Actor, who: str) -> lis
 def _trouble(item: Ended) -> tuple[Any, ...]:
     has_failed = item.end in (End.RAISED, End.PERMANENT, End.RETURNED)
     return int(has_failed), int(item.end is End.DIED), item.delay_s, item.error_code, item.error_message
-
-
-def running_of(lease_id: uuid.UUID) -> list[Row]:
-    """The running jobs of a lease, locked; on PostgreSQL those that others have locked are left out."""
-    return fetch(
-        f"SELECT {columns()} FROM jobs_job WHERE lease_id = %s AND status = 'running'"
-        f" ORDER BY id{for_update(skip_locked=True)}",
-        [db_id(lease_id)],
-    )
 
 
 def _doubts(ended: Sequence[Ended]) -> dict[uuid.UUID, Doubt]:

@@ -15,13 +15,15 @@ VARIABLE = "CHAOS_MUTANT"
 
 def no_fence() -> None:
     """An attempt may end under any lease, and whatever attempt runs."""
-    from jobs.transitions import endings, successes
+    from jobs.transitions import endings, is_of_claim, successes
 
     def without(execute: Callable[[str, Sequence[Any]], Any], fence: str, nothing: str) -> Any:
         return lambda sql, parameters: execute(sql.replace(fence, nothing), parameters)
 
     endings.fetch = without(
-        endings.fetch, "AND attempt = vattempt AND lease_id = vlease", "AND vattempt IS NOT NULL AND vlease IS NOT NULL"
+        endings.fetch,
+        f"AND {is_of_claim('vversion')} AND lease_id = vlease",
+        "AND vversion IS NOT NULL AND vlease IS NOT NULL",
     )
     successes.change = without(
         successes.change, "AND version = vversion AND lease_id = %s", "AND vversion IS NOT NULL AND %s IS NOT NULL"

@@ -39,6 +39,9 @@ class Model:
     runs: int = 0
     """How often its effect's block ran."""
 
+    taken_back: int = 0
+    """How often it was claimed, and no handler began."""
+
     may_repeat: bool = False
     """Whether something was said that allows the block to run once more."""
 
@@ -222,7 +225,7 @@ class Attempts(RuleBasedStateMachine):
         if effect.pending and fails:
             model.may_repeat = True
 
-    @rule(some=consumes(tries), end=st.sampled_from(End))
+    @rule(some=consumes(tries), end=st.sampled_from(lives.ENDS))
     def end(self, some: Try, end: End) -> None:
         self.end_attempt(some, end)
 

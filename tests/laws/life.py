@@ -25,13 +25,32 @@ class Life(Attempts):
         stale = some.claimed.row._replace(lease_id=uuid.uuid4())
         assert lives.end(stale, End.RETURNED) == []
 
+    @rule(number=st.integers(0, 3), is_asked=st.booleans())
+    def claim_in_vain(self, number: int, is_asked: bool) -> None:
+        """A claim that no handler began leaves nothing but a higher version; nor does its fence hold any longer."""
+        job_id = self.pick(number)
+        before = self.job(job_id)
+        some = self.claim_one(job_id)
+        if not isinstance(some, Try):
+            return
+        if is_asked:
+            self.cancel_one(job_id)
+        (row,) = lives.end(some.claimed.row, End.UNBEGUN)
+        model = self.models[job_id]
+        model.holder, model.attempt, model.taken_back = None, model.attempt - 1, model.taken_back + 1
+        job = self.job(job_id)
+        assert job.status == row.status == (Status.CANCELLED if is_asked else Status.QUEUED)
+        for name in ("attempt", "failures", "crashes", "queued_at", "started_at", "error_code"):
+            assert getattr(job, name) == getattr(before, name), name
+        assert lives.end(some.claimed.row, End.UNBEGUN) == lives.end(some.claimed.row, End.RETURNED) == []
+
     # --- asking ------------------------------------------------------------------------------------
 
     @rule(number=st.integers(0, 3))
     def cancel(self, number: int) -> None:
         self.cancel_one(self.pick(number))
 
-    @rule(some=consumes(tries), end=st.sampled_from(End))
+    @rule(some=consumes(tries), end=st.sampled_from(lives.ENDS))
     def cancel_while_it_ends(self, some: Try, end: End) -> None:
         self.cancel_one(some.claimed.row.id)
         self.end_attempt(some, end)
@@ -91,7 +110,7 @@ class Life(Attempts):
             assert job.failures <= job.failures_allowed
             assert job.crashes <= job.crashes_allowed
             assert (job.cancel_requested_at is not None) == model.is_cancel_requested
-            assert job.version == EventRow.objects.filter(job_id=job_id).count()
+            assert job.version == EventRow.objects.filter(job_id=job_id).count() + 2 * model.taken_back
             if job.status in (Status.QUEUED, Status.SCHEDULED):
                 assert job.failures < job.failures_allowed
                 assert job.crashes < job.crashes_allowed

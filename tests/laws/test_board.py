@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 
-from jobs.board import THREADS, Board
+from jobs.board import OVER, THREADS, Board
 from jobs.grant import Grant
 
 
@@ -38,3 +38,19 @@ def test_each_horse_has_a_new_one_and_finds_it_before_all_messages() -> None:
         boards[-1].begin(0, uuid.uuid4())
         grant.end()
     assert grant.running() == boards[1].running() != boards[0].running()
+
+
+def test_the_parent_knows_which_handlers_were_started() -> None:
+    """Those that ended are known as long as their outcomes may not be recorded, whatever the threads run by now."""
+    board = Board()
+    long, *others = (uuid.uuid4() for _ in range(OVER))
+    board.begin(0, long)
+    for job_id in others:
+        board.begin(1, job_id)
+        board.end(job_id)
+    board.rest(1)
+    assert board.running() == {long}
+    assert board.begun() == {long, *others}
+    board.end(long)
+    board.begin(0, others[0])
+    assert long in board.begun()

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.lifecycle import TRANSITIONS, YIELDS_TO_CANCEL, Budget, Doubt, End, Event, Status, ending, events_for
+from tests.support import lives
 
 counts = st.integers(0, 5)
 allowances = st.integers(1, 5)
 budgets = st.builds(Budget, counts, allowances, counts, allowances)
-everything = given(st.sampled_from(End), budgets, st.sampled_from(Doubt), st.booleans())
+everything = given(st.sampled_from(lives.ENDS), budgets, st.sampled_from(Doubt), st.booleans())
 
 
 @everything

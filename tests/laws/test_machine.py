@@ -76,7 +76,7 @@ def stale_lease(patch: Patch) -> None:
             job = Job.objects.get(pk=item.job_id)
             if job.status != Status.RUNNING or job.lease_id is None:
                 return item
-            return item._replace(attempt=job.attempt, lease_id=job.lease_id)
+            return item._replace(version=job.version, lease_id=job.lease_id)
 
         return end_attempts([under_the_present_fence(item) for item in ended], **by)
 

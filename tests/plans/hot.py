@@ -11,7 +11,7 @@ from django.test import Client
 
 import jobs
 from jobs import leases, mirror, operate, stats, transitions, why
-from jobs.commit import Recorder, Work
+from jobs.commit import Recorder
 from jobs.envelope import parse
 from jobs.keys import known_keys, note_replays
 from jobs.lifecycle import Actor, Budget, End
@@ -20,6 +20,7 @@ from jobs.prune import prune
 from jobs.reconcile import Housekeeper
 from jobs.schedules.due import due_ids
 from jobs.transitions import Ended
+from jobs.work import Work
 from tests.support.callers import Caller
 from tests.support.crowd import OLD, Crowd
 
@@ -121,7 +122,7 @@ def _work(crowd: Crowd) -> dict[str, Callable[[], object]]:
             )
             for row in rows[:GROUP]
         ]
-        ended += [Ended(row.id, row.attempt, crowd.lease.id, End.RAISED, Budget(0, 5, 0, 3)) for row in rows[GROUP:]]
+        ended += [Ended(row.id, row.version, crowd.lease.id, End.RAISED, Budget(0, 5, 0, 3)) for row in rows[GROUP:]]
         moved = transitions.end_attempts(ended, actor=Actor.WORKER, who="busy")
         assert len(moved) == 2 * GROUP
         stats.add([(row, row, 0.1) for row in moved], "busy")
@@ -144,7 +145,7 @@ def _work(crowd: Crowd) -> dict[str, Callable[[], object]]:
         "look a key up": replay,
         "claim": claim,
         "end": end,
-        "look for cancel requests": lambda: recorder.commit(Work([], [], [], True, ())),
+        "look for cancel requests": lambda: recorder.commit(Work([], [], [], True, {})),
         "oldest queued": lambda: recorder.oldest_queued(("high", "default", "low"), GROUP),
         "status": lambda: mirror.rows_of([finished]),
         "hard limits": lambda: leases.HardLimits(crowd.lease.id).passed(set),

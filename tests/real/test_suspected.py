@@ -16,7 +16,7 @@ from tests.support.world import World
 def test_a_suspected_worker_hinders_nobody_and_finishes_nothing(world: World) -> None:
     first = world.worker("--name", "first")
     lease = live_lease("first")
-    ids = [echo(sleepSeconds=2) for _ in range(4)]
+    ids = [echo(sleepSeconds=6) for _ in range(4)]  # longer than a second worker takes to start
     all_reached(ids, "running")
     world.worker("--name", "second")
     live_lease("second")
@@ -30,6 +30,6 @@ def test_a_suspected_worker_hinders_nobody_and_finishes_nothing(world: World) ->
     assert took_s < 4  # less than the margin after which a lost id is pushed again
     os.kill(first.pid, signal.SIGCONT)
     for job_id in ids:
-        assert reached(job_id, "succeeded").result["attempt"] == 2
+        assert reached(job_id, "succeeded", timeout_s=60).result["attempt"] == 2
         assert story(job_id) == ["submit", "start", "expire", "start", "succeed"]
     assert not Job.objects.filter(failures__gt=0).exists()

@@ -86,7 +86,7 @@ def test_an_effects_commit_against_an_expiry_is_neither_run_twice_nor_overlooked
     assert len(seen) > 1, "the race always went the same way"
 
 
-@pytest.mark.parametrize("how", End)
+@pytest.mark.parametrize("how", lives.ENDS)
 def test_a_cancel_against_the_end_of_an_attempt_is_never_lost(how: End) -> None:
     for _ in range(ROUNDS // 5):
         row = lives.claim(lives.submit()).row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,15 @@ from django.db import OperationalError, ProgrammingError, connection
 
 import jobs
 from jobs import failpoints, mirror, queue, transitions
-from jobs.commit import Done, Recorder, Work
+from jobs.commit import Recorder
 from jobs.context import Line
 from jobs.lifecycle import Actor, End
 from jobs.models import Event, Job, LogLine, MinuteStat
 from jobs.outcome import Outcome
+from jobs.roster import Roster
 from jobs.rows import Row, mirror_entry
 from jobs.transitions import Claimed
+from jobs.work import Done, Work
 from tests.support import lives
 
 pytestmark = pytest.mark.django_db
@@ -30,17 +33,18 @@ class Turns:
     def __init__(self) -> None:
         lease_id = lives.open_lease()
         self.recorder = Recorder(lease_id, "w1")
+        self.running = Roster()
 
     def claim(self, ids: Sequence[uuid.UUID]) -> list[Claimed]:
-        done = self.recorder.commit(Work([], ids, [], False, ()))
-        return [Claimed.of(line) for line in done.opened]
+        done = self.recorder.commit(Work([], ids, [], False, {}))
+        return [claimed for claimed, _ in self.running.begin(done.opened, threading.Event())]
 
     def end(self, claimed: Sequence[Claimed], ends: Sequence[End]) -> Done:
         outcomes = [
             Outcome.of(lives.ended(one.row, end, result='{"a": 1}' if end is End.RETURNED else None), one.row, 0.1)
             for one, end in zip(claimed, ends, strict=True)
         ]
-        return self.recorder.commit(Work(outcomes, [], [], False, [one.row.id for one in claimed]))
+        return self.recorder.commit(Work(outcomes, [], [], False, self.running))
 
 
 def expect_true(done: Done, ids: Sequence[uuid.UUID]) -> None:
@@ -146,7 +150,7 @@ def test_an_error_that_is_not_the_outcomes_fault_fails_no_job() -> None:
 def test_what_cannot_be_stored_and_an_outage_in_one_turn_release_no_claim() -> None:
     turns, ids = Turns(), [lives.submit() for _ in range(3)]
     bad, good = turns.claim(ids[:2])
-    work = Work([outcome(bad.row, NO_JSON), outcome(good.row)], [ids[2]], [], False, ids[:2])
+    work = Work([outcome(bad.row, NO_JSON), outcome(good.row)], [ids[2]], [], False, turns.running)
     fault = Fault(OperationalError("the server is away"), after=1, times=2)  # after the bad one's failure
     with connection.execute_wrapper(fault):
         done = turns.recorder.commit(work)
@@ -160,7 +164,7 @@ def test_what_cannot_be_stored_and_an_outage_in_one_turn_release_no_claim() -> N
 def test_lines_of_those_who_run_are_kept_beside_what_cannot_be_stored() -> None:
     turns, ids = Turns(), [lives.submit() for _ in range(2)]
     bad, other = turns.claim(ids)
-    turns.recorder.commit(Work([outcome(bad.row, NO_JSON)], [], [(other.row, [line("kept")])], False, ids))
+    turns.recorder.commit(Work([outcome(bad.row, NO_JSON)], [], [(other.row, [line("kept")])], False, turns.running))
     assert statuses(ids) == ["failed", "running"]
     assert list(LogLine.objects.values_list("job_id", "message")) == [(ids[1], "kept")]
 
@@ -172,7 +176,7 @@ def test_a_commit_whose_answer_was_lost_stores_lines_once_and_tells_redis_all(tm
     failpoints.arm((failpoints.Point("finish.after_commit", 1, "drop"),), tmp_path)
     try:
         over = outcome(one.row, lines=[line("of one that is over")])
-        done = turns.recorder.commit(Work([over], [], [(other.row, [line("of one that runs")])], False, ids))
+        done = turns.recorder.commit(Work([over], [], [(other.row, [line("of one that runs")])], False, turns.running))
     finally:
         failpoints.arm((), tmp_path)
     assert statuses(ids) == ["succeeded", "running"]

@@ -41,7 +41,7 @@ def counted() -> dict[str, int]:
 
 
 def test_the_sums_equal_the_events() -> None:
-    for how in End:
+    for how in lives.ENDS:
         end_counted(how)
         end_counted(how)
     end_counted(End.RAISED, is_held=True)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from jobs import Backoff, JobContext, Permanent, Retry, handler
 from jobs.models import QueueState
@@ -161,6 +161,15 @@ def holding(job: JobContext, payload: dict[str, Any]) -> None:
     with transaction.atomic():
         QueueState.objects.filter(name="none").update(paused_by="")
         time.sleep(payload["seconds"])
+
+
+@handler("test-long-sql", isolate=True, backoff=SOON)
+def long_sql(job: JobContext, payload: dict[str, Any]) -> None:
+    """PostgreSQL: hold the job's own row by a statement that its client does not live to see the end of; once."""
+    if job.failures:
+        return
+    with job.effect("rows", transactional=True), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [payload["seconds"]])
 
 
 @handler("test-memory")

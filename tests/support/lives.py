@@ -20,6 +20,9 @@ from jobs.transitions import Claimed, Ended
 
 WATCH = Watch()
 
+ENDS = [end for end in End if end is not End.UNBEGUN]
+"""How an attempt may end; a claim that no handler began is not one."""
+
 
 def submit(type: str = "echo", payload: Any = None, **options: Any) -> uuid.UUID:
     return jobs.submit(type, payload, **options).id
@@ -47,7 +50,7 @@ def ended(row: Row | Job, end: End, **facts: Any) -> Ended:
     budget = run.budget_of(row)  # type: ignore[arg-type]
     claimed = row if isinstance(row, Row) else None
     facts = {"has_effects": row.has_effects, "claimed": claimed, **facts}
-    return Ended(row.id, row.attempt, row.lease_id or uuid.uuid4(), end, budget, **facts)
+    return Ended(row.id, row.version, row.lease_id or uuid.uuid4(), end, budget, **facts)
 
 
 def end(row: Row | Job, how: End, *, actor: Actor = Actor.WORKER, **facts: Any) -> list[Row]:

@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from jobs import process
+from jobs.database import be_brief
 from jobs.grant import channel_of
 from jobs.horse import Horse
 from jobs.management.base import Lasting
@@ -48,6 +49,7 @@ class Command(Lasting):
             channel=channel_of(options["channel"]),
         )
         process.spare_the_collector()
+        be_brief()
         signal.signal(signal.SIGTERM, horse.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
         exit_code = horse.work()
