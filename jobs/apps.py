@@ -15,7 +15,7 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from jobs import checks, failpoints  # noqa: F401 - importing the checks registers them
+        from jobs import failpoints, redis_checks, rq_classes  # noqa: F401 - importing the checks registers them
         from jobs.conf import conf
         from jobs.database import install_router
 
@@ -26,4 +26,5 @@ class JobsConfig(AppConfig):
             return  # handlers may read settings; the checks, which every command runs, say what is wrong
         if settings.DEBUG:
             failpoints.arm(failpoints.parse(found.fail), found.data_dir)
+        rq_classes.install()
         autodiscover_modules("handlers")

@@ -22,12 +22,6 @@ BEATS_IN_A_LEASE = 3
 TAG = "jobs"
 """For commands that run for long and serve no pages: the checks of URLs and of the admin would load both for good."""
 
-ENGINE = {
-    "JOB_CLASS": "jobs.queue.RqJob",
-    "WORKER_CLASS": "jobs.worker.Worker",
-    "SCHEDULER_CLASS": "jobs.scheduler.Scheduler",
-}
-
 
 @register(TAG)
 def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
@@ -40,7 +34,6 @@ def settings_are_valid(app_configs: Sequence[AppConfig] | None, **_: Any) -> lis
     return [
         *others,
         *_lease_outlives_renewals(found),
-        *_queues_agree(found),
         *_types_have_queues(found),
         *_nothing_fails_on_purpose(found),
     ]
@@ -81,16 +74,6 @@ def _lease_outlives_renewals(found: Conf) -> Iterable[CheckMessage]:
         )
 
 
-def _queues_agree(found: Conf) -> Iterable[CheckMessage]:
-    known = getattr(settings, "RQ_QUEUES", {})
-    if missing := [name for name in found.queues if name not in known]:
-        yield Error(
-            f"RQ_QUEUES has no entry for the queue {', '.join(missing)} of JOBS_QUEUES.",
-            hint="RQ's commands and ours must serve the same queues.",
-            id="jobs.E004",
-        )
-
-
 def _types_have_queues(found: Conf) -> Iterable[CheckMessage]:
     for job_type in registry.all_types():
         if job_type.queue not in found.queues:
@@ -112,7 +95,7 @@ def _nothing_fails_on_purpose(found: Conf) -> Iterable[CheckMessage]:
 
 @register(TAG)
 def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
-    """RQ runs our job class, and our commands win over django-rq's of the same names."""
+    """Our commands win over django-rq's of the same names."""
     apps = list(settings.INSTALLED_APPS)
     names = [entry.partition(".apps.")[0] for entry in apps]
     if "django_rq" not in names:
@@ -123,14 +106,6 @@ def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterabl
             hint="Of two commands with one name Django takes the earlier app's: move 'jobs' up.",
             id="jobs.E006",
         )
-    stated = getattr(settings, "RQ", {})
-    for name, wanted in ENGINE.items():
-        if stated.get(name) != wanted:
-            yield Error(
-                f"RQ[{name!r}] is {stated.get(name)!r} instead of {wanted!r}.",
-                hint="RQ's own class would run more than our jobs, or not run them correctly.",
-                id="jobs.E007",
-            )
 
 
 @register(TAG)
@@ -160,6 +135,12 @@ def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -
         )
     else:
         yield from _postgresql_keeps_promises(str(options.get("options", "")))
+    if not database.get("AUTOCOMMIT", True):
+        yield Error(
+            f"AUTOCOMMIT is off in DATABASES[{alias!r}].",
+            hint="What is told as accepted would not be committed: take AUTOCOMMIT out of this entry.",
+            id="jobs.E015",
+        )
     if not settings.USE_TZ:
         yield Error("USE_TZ is off.", hint="Times are aware, and stored as UTC: set USE_TZ = True.", id="jobs.E010")
 

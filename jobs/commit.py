@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError
 
 from jobs import failpoints, leases, mirror, polls, stats, transitions, verdicts
 from jobs.context import Line
-from jobs.database import atomic, connection
+from jobs.database import after_commit, atomic, connection
 from jobs.lifecycle import Actor, End, Status
 from jobs.locked import Waiting, apart
 from jobs.outcome import Outcome, insert_lines, say
@@ -66,7 +66,7 @@ class Recorder:
                     self._count_later(free, done)
                 if is_repeat:
                     done.moved += self._already_recorded(free, done)
-                say(free, done.moved[len(done.entries) :])
+                after_commit(say, free, done.moved[len(done.entries) :])
                 self.waiting.add(locked)
                 if work.is_tick:
                     done.moved += self._record_waiting()
@@ -183,7 +183,7 @@ class Recorder:
                     ended = transitions.prepare([one.ended for one in tried.outcomes])
                     with atomic():
                         done = self._write(tried, ended, is_repeat=is_repeat)
-                    say(tried.outcomes, done.moved[len(done.entries) :])
+                    after_commit(say, tried.outcomes, done.moved[len(done.entries) :])
                     return done.moved + (self._already_recorded(tried.outcomes, done) if is_repeat else [])
                 except (DatabaseError, InterfaceError) as error:
                     if is_outage(error):

@@ -39,6 +39,8 @@ class Conf(BaseModel):
     demo: bool = Field(False, description="Registers the type `echo`, for trying things out.")
     queues: Words = Field(("high", "default", "low"), min_length=1, description="Queues that exist, most urgent first; workers serve them in this order.")
 
+    redis_url: str = Field("", description="Redis of the job system: redis://, rediss:// or unix://, with redis-py's options. Empty: what RQ_QUEUES says of the first queue of JOBS_QUEUES that it has.")
+
     max_attempts: int = Field(5, ge=1, le=100, description="Failures allowed to a job whose type and request do not say.")
     max_crashes: int = Field(3, ge=1, le=100, description="Times a job may take its process down before it is failed.")
     timeout_s: int = Field(300, ge=1, le=86_400, description="Soft timeout of an attempt, in seconds, where type and request do not say.")
@@ -142,6 +144,16 @@ def _likeness(field: str, known: str) -> float:
         return 1.0
     pairs = (field, known), (UNIT.sub("", field), UNIT.sub("", known))
     return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+
+def rq_queues() -> dict[str, dict[str, Any]]:
+    """django-rq's setting, which is the project's: its own queues, and ours where it names them."""
+    return getattr(django_settings, "RQ_QUEUES", None) or {}
+
+
+def rq_options() -> dict[str, Any]:
+    """django-rq's setting `RQ`, which holds for all queues of the project."""
+    return getattr(django_settings, "RQ", None) or {}
 
 
 @lru_cache(maxsize=1)

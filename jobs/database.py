@@ -7,6 +7,9 @@ a live lease would be revoked.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import traceback
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,6 +19,8 @@ from django.db.utils import ConnectionRouter
 from django.utils.functional import cached_property
 
 from jobs.conf import conf
+
+log = logging.getLogger("jobs.database")
 
 LABEL = "jobs"
 """The app whose models live in that database."""
@@ -69,9 +74,34 @@ def atomic() -> transaction.Atomic:
     return transaction.atomic(using=alias())
 
 
-def on_commit(call: Callable[[], object], *, robust: bool = False) -> None:
-    """Call after the commit of the open transaction, or at once where there is none."""
-    transaction.on_commit(call, using=alias(), robust=robust)
+def joins_caller() -> bool:
+    """Whether what is written now is committed by the caller: in an open transaction, or with autocommit off."""
+    found = connections[alias()]
+    if found.in_atomic_block:
+        return True
+    return not (found.settings_dict["AUTOCOMMIT"] if found.connection is None else found.autocommit)
+
+
+def on_commit(call: Callable[..., object], *arguments: Any) -> None:
+    """Call after the commit of the open transaction, or at once where there is none. The call cannot fail its caller.
+
+    With autocommit off nobody says when the caller commits: then housekeeping does what the call would have done.
+    """
+    if connection.in_atomic_block or not joins_caller():
+        transaction.on_commit(lambda: after_commit(call, *arguments), using=alias())
+
+
+def after_commit(call: Callable[..., object], *arguments: Any) -> None:
+    """Try what follows a commit. What is committed is told as committed, so an error goes to the log alone."""
+    try:
+        call(*arguments)
+    except Exception as error:
+        with contextlib.suppress(Exception):  # a handler of the project's log may be what failed
+            at = traceback.extract_tb(error.__traceback__)[-1]  # without the text of the error, which may quote values
+            log.error(
+                "could not do what follows a commit; housekeeping makes up for it: error=%s at=%s:%s",
+                type(error).__name__, at.filename, at.lineno,
+            )  # fmt: skip
 
 
 BRIEF_MS = 200

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
-from jobs import failpoints, owner, queue
+import redis
+
+from jobs import failpoints, foreign, owner, queue
 
 log = logging.getLogger("jobs.fetcher")
 
@@ -82,7 +84,7 @@ class Fetcher:
                 elif self._is_burst:
                     popped = queue.run(queue.Turn(pop=1, queues=names), connection)
                 else:
-                    popped = _decode(cast("tuple[bytes, bytes] | None", connection.blpop(keys, WAIT_S)))
+                    popped = _decode(cast("tuple[bytes, bytes] | None", connection.blpop(keys, WAIT_S)), connection)
                 if popped:
                     failpoints.hit("claim.after_pop")
                 backoff_s = BACKOFF_S[0]
@@ -110,8 +112,11 @@ class Fetcher:
             time.sleep(0.05)
 
 
-def _decode(reply: tuple[bytes, bytes] | None) -> list[tuple[uuid.UUID, str]]:
+def _decode(reply: tuple[bytes, bytes] | None, connection: redis.Redis) -> list[tuple[uuid.UUID, str]]:
     if reply is None:
         return []
-    job_id = queue.as_id(reply[1])
-    return [] if job_id is None else [(job_id, reply[0].decode().removeprefix(queue.LIST))]
+    job_id, name = queue.as_id(reply[1]), reply[0].decode().removeprefix(queue.LIST)
+    if job_id is None:
+        foreign.put_aside([(reply[1], name)], connection)
+        return []
+    return [(job_id, name)]

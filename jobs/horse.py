@@ -12,7 +12,6 @@ The busier it is the larger the groups; idle, a job costs one commit to start an
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue as queues
@@ -23,10 +22,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import failpoints, owner, polls, process, queue
+from jobs import failpoints, foreign, owner, polls, process, queue
 from jobs.board import Board
 from jobs.commit import Recorder
 from jobs.conf import conf
+from jobs.database import after_commit
 from jobs.fetcher import Fetcher
 from jobs.hand import Hand
 from jobs.handling import Handlers
@@ -167,11 +167,13 @@ class Horse:
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.give_back(wanted)
                 self.is_draining, self.exit_code = True, process.RECYCLE
+            elif len(done.opened) < len(wanted) and self.fetcher is not None:
+                foreign.put_aside([popped for popped in wanted if popped[0] not in self.running])
             if is_tick:
                 self._tick(done.cancelled, done.paused)
         self.is_draining |= self.fetcher is None  # one attempt was asked for, and there is no other
         self.in_hand.note(len(outcomes), len(done.opened))
-        self._tell_redis(done)  # step 4
+        after_commit(self._tell_redis, done)  # step 4
 
     def _is_over(self) -> bool:
         if self.running or self.recorder.waiting.outcomes:
@@ -188,8 +190,7 @@ class Horse:
             message = self.inbox.get()
             self.in_hand.extend(message if isinstance(message, list) else ())
         if self.in_hand and self.fetcher is not None:
-            with contextlib.suppress(*queue.OUTAGE):
-                queue.run(queue.Turn(returns=list(self.in_hand)))
+            after_commit(queue.run, queue.Turn(returns=list(self.in_hand)))
 
     def _start(self, opened: Sequence[str]) -> None:
         self.claimed_count += len(opened)
@@ -225,9 +226,8 @@ class Horse:
                 failpoints.hit("claim.after_pop")
             self.in_hand.extend(popped)
             self.owed.pay()
-        except queue.OUTAGE as error:
-            level = owner.level_of(error)
-            log.log(level, "Redis did not answer (%s); housekeeping makes up for it", type(error).__name__)
+        except Exception as error:  # whatever a client of Redis raises: the outcomes are committed
+            log.log(owner.level_of(error), "Redis did not answer (%s); housekeeping repairs it", type(error).__name__)
             self.broker_down_until = time.monotonic() + conf().breaker_s
             self.owed.remember(moved)
 

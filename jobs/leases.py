@@ -159,7 +159,7 @@ def _give_back(rows: Sequence[Row]) -> None:
     """Put claims that were taken back at the heads of their lists. Housekeeping finds those that Redis did not take."""
     if rows:
         turn = queue.turn_for(rows)
-        with contextlib.suppress(*queue.OUTAGE):
+        with contextlib.suppress(Exception):
             queue.run(queue.Turn(mirrors=turn.mirrors, returns=turn.pushes))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from jobs import lifecycle, queue, queue_names, registry, transitions
+from jobs import foreign, lifecycle, queue, queue_names, registry, transitions
 from jobs.conf import conf
 from jobs.database import alias, atomic, connection, on_commit, open_transaction
 from jobs.errors import (
@@ -29,6 +29,7 @@ from jobs.lifecycle import Actor, Event, Status
 from jobs.models import Job
 from jobs.models.clock import NOW
 from jobs.rows import Row
+from jobs.rq_classes import theirs
 from jobs.sql import db_id, for_update, is_postgresql
 from jobs.texts import Unstorable, clean_text, to_json
 
@@ -130,7 +131,7 @@ def settle(
         moved = [] if cursor.fetchone() else transitions.settle(job_id, who=who)
         if beside is not None:
             beside()
-        on_commit(lambda: queue.push(moved), robust=True)
+        on_commit(queue.push, moved)
     if not moved:
         return None
     return Event.CANCEL if moved[0].status == Status.CANCELLED else Event.SETTLE
@@ -197,12 +198,14 @@ def _move_all(source: str, target: str, status: Status) -> int:
 
 
 def _forget_list(name: str) -> None:
-    """Drop the list of a queue whose jobs were given another one. What is pushed in this moment is found as lost; an id that
-    stays, since Redis does not answer, is delivered twice, which does no harm."""
+    """Drop the list of a queue whose jobs were given another one, unless it is RQ's own. What is pushed in this moment is
+    found as lost; an id that stays, since Redis does not answer, is delivered twice, which does no harm."""
+    if theirs([name]):
+        return
     try:
-        queue.broker().delete(queue.LIST + name)
+        foreign.clear(name, queue.broker())
         queue.broker().srem("rq:queues", queue.LIST + name)
-    except queue.OUTAGE as error:
+    except Exception as error:  # whatever a client of Redis raises: the jobs are moved
         log.warning("Redis did not drop the list of a queue queue=%s error=%s", name, type(error).__name__)
 
 
@@ -224,7 +227,7 @@ def _try(
             with atomic():
                 moved = move()
             if moved:
-                on_commit(lambda rows=moved: queue.push(rows), robust=True)  # type: ignore[misc]
+                on_commit(queue.push, moved)
                 return event
         job = Job.objects.filter(pk=job_id).only("status", "cancel_requested_at").first()
         if job is None:

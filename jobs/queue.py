@@ -15,79 +15,53 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.resources import files
 from typing import Any, cast
 
 import redis
-from django.conf import settings
-from django.core.signals import setting_changed
-from django_redis import get_redis_connection
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import SentinelConnectionPool
-from rq.exceptions import DeserializationError
-from rq.job import Job as BaseRqJob
-from rq.serializers import JSONSerializer
 
-from jobs import failpoints, owner
+from jobs import failpoints, foreign, owner
 from jobs.conf import conf
+from jobs.database import after_commit
+from jobs.foreign import LIST
+from jobs.redis_client import OUTAGE, broker, is_reachable, patient_broker
 from jobs.rows import Entry, Row, mirror_entry
+from jobs.rq_classes import PERFORM, RqJob, RqQueue
 from jobs.sql import id_text, py_id
+
+__all__ = [
+    "DIGEST",
+    "HASH",
+    "LIST",
+    "OUTAGE",
+    "PERFORM",
+    "SCRIPT",
+    "SUSPENDED",
+    "RqJob",
+    "RqQueue",
+    "Turn",
+    "as_id",
+    "broker",
+    "is_reachable",
+    "patient_broker",
+    "push",
+    "pushing_aside",
+    "run",
+    "turn_for",
+]  # fmt: skip
 
 log = logging.getLogger("jobs.queue")
 
-PERFORM = "jobs.worker.perform"
-LIST = "rq:queue:"
+SCRIPT = files("jobs").joinpath("lua/turn.lua").read_text()
+"""Read when the module is imported: a package without it must fail before anything is accepted."""
+DIGEST = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
 HASH = "rq:job:"
 SUSPENDED = "rq:suspended"
 """RQ's own switch (`rq suspend`), which stops every worker of this Redis."""
 
-_CLEAN_UP = "if not redis.call('LPOS', ARGV[1], ARGV[2]) then redis.call('DEL', KEYS[1]) end"
-
 ID_LENGTH = 36
 """Bytes of an id in a list: hex digits in five groups."""
-
-OUTAGE = (redis.exceptions.RedisError, OSError)
-"""What a call to Redis may raise when Redis is away, full, read-only or slow."""
-
-
-@lru_cache(maxsize=1)
-def broker() -> redis.Redis:
-    """One client for all threads and tasks, as django-redis makes them: bytes, a short time budget, no retries. Its pool is
-    its own: RQ's tools set the timeout of the one that they are given to minutes."""
-    return _connect(socket_timeout=settings.CACHES["default"].get("OPTIONS", {}).get("SOCKET_TIMEOUT"))
-
-
-def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "CACHES":
-        broker.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="jobs.queue")
-
-
-def patient_broker(timeout_s: float) -> redis.Redis:
-    """For loops that block or may wait: a client with its own pool and socket timeout."""
-    return _connect(socket_timeout=timeout_s, socket_connect_timeout=min(timeout_s, 5), retry=Retry(NoBackoff(), 0))
-
-
-def _connect(**instead: Any) -> redis.Redis:
-    pool = get_redis_connection("default").connection_pool
-    kwargs = {**pool.connection_kwargs, "max_connections": pool.max_connections, **instead}
-    if isinstance(pool, SentinelConnectionPool):
-        kwargs.update(connection_class=pool.connection_class)
-        kwargs.pop("connection_pool", None)
-        made = SentinelConnectionPool(pool.service_name, pool.sentinel_manager, **kwargs)  # type: ignore[no-untyped-call]
-        return redis.Redis(connection_pool=made)
-    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **kwargs))
-
-
-def is_reachable() -> bool:
-    try:
-        return bool(broker().ping())
-    except OUTAGE:
-        return False
 
 
 @dataclass(slots=True)
@@ -120,28 +94,36 @@ class Turn:
         return [*arguments, self.pop, *self.queues]
 
 
-@lru_cache(maxsize=1)
-def script() -> tuple[str, str]:
-    text = files("jobs").joinpath("lua/turn.lua").read_text()
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def run(turn: Turn, connection: redis.Redis | None = None) -> list[tuple[uuid.UUID, str]]:
     """One call: what was popped, as (id, queue). Raises one of OUTAGE when Redis does not answer, or not to us."""
     connection = connection or broker()
-    text, digest = script()
+    popped, others = _call(turn, connection)
+    while others:
+        foreign.put_aside(others, connection)
+        if popped:
+            break
+        popped, others = _call(Turn(pop=turn.pop, queues=turn.queues), connection)
+    return popped
+
+
+def _call(turn: Turn, connection: redis.Redis) -> tuple[list[tuple[uuid.UUID, str]], list[tuple[bytes, str]]]:
+    """What was popped: ids, and entries that are not ids of ours."""
     arguments = turn.arguments()
     try:
-        raw = connection.evalsha(digest, 0, *arguments)
+        raw = connection.evalsha(DIGEST, 0, *arguments)
     except redis.exceptions.NoScriptError:
-        raw = connection.eval(text, 0, *arguments)
+        raw = connection.eval(SCRIPT, 0, *arguments)
     owner.refuse(raw)
-    popped = cast(list[bytes], raw)
-    return [
-        (job_id, queue.decode())
-        for queue, text_id in zip(popped[::2], popped[1::2], strict=True)
-        if (job_id := as_id(text_id)) is not None
-    ]
+    entries = cast(list[bytes], raw)
+    popped: list[tuple[uuid.UUID, str]] = []
+    others: list[tuple[bytes, str]] = []
+    for queue, text in zip(entries[::2], entries[1::2], strict=True):
+        job_id = as_id(text)
+        if job_id is not None:
+            popped.append((job_id, queue.decode()))
+        else:
+            others.append((text, queue.decode()))
+    return popped, others
 
 
 def as_id(text: bytes) -> uuid.UUID | None:
@@ -150,10 +132,9 @@ def as_id(text: bytes) -> uuid.UUID | None:
         digits = text.decode().replace("-", "").lower()
         if len(text) == ID_LENGTH and len(digits) == 32 and len(bytes.fromhex(digits)) == 16:  # it skips blanks
             return py_id(digits)
-        raise ValueError
     except ValueError:
-        log.warning("dropped an entry of a queue that is no job id")
-        return None
+        pass
+    return None
 
 
 _quiet_until = 0.0
@@ -168,9 +149,12 @@ def push(rows: Sequence[Row], documents: Sequence[bytes | None] = ()) -> None:
     After a failure nothing is tried for `breaker_s`, so that an outage does not slow accepting;
     housekeeping finds what was not pushed.
     """
+    if rows:
+        after_commit(_tell, rows, documents)
+
+
+def _tell(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
     pool: ThreadPoolExecutor | None = getattr(_aside, "pool", None)
-    if not rows:
-        return
     owner.refresh()
     if pool is None or (len(rows) == 1 and all(told.done() for told in _aside.told)):
         _push(rows, documents)
@@ -199,7 +183,7 @@ def _push(rows: Sequence[Row], documents: Sequence[bytes | None]) -> None:
         failpoints.hit("push.before")
         run(turn_for(rows, documents))
         failpoints.hit("push.after")
-    except OUTAGE as error:
+    except Exception as error:  # whatever a client of Redis raises: the rows are committed
         _quiet_until = time.monotonic() + conf().breaker_s
         if not isinstance(error, owner.Rival):
             log.warning(
@@ -215,36 +199,3 @@ def turn_for(rows: Sequence[Row], documents: Sequence[bytes | None] = (), *, ent
         for row, document in zip(rows, documents or [None] * len(rows), strict=True)
     ]
     return Turn([*entries, *made], [(row.id, row.queue) for row in rows if row.status == "queued"])
-
-
-class RqJob(BaseRqJob):
-    """RQ's view of a job: JSON, one function, one UUID. Refuses to run anything else.
-
-    Write access to Redis must not be code execution, and a stock RQ worker must leave our records
-    alone: no result is stored and no hash deleted that may have been pushed again meanwhile.
-    """
-
-    def __init__(self, id: str | None = None, connection: redis.Redis | None = None, serializer: Any = None) -> None:
-        super().__init__(id, connection, JSONSerializer)
-
-    def _deserialize_data(self) -> None:
-        super()._deserialize_data()  # type: ignore[no-untyped-call]
-        try:
-            (argument,) = self._args  # type: ignore[misc]
-            uuid.UUID(argument)
-            is_ours = self._func_name == PERFORM and self._instance is None and not self._kwargs
-        except (TypeError, ValueError, AttributeError) as error:
-            raise DeserializationError("this queue holds jobs of the job system only") from error
-        if not is_ours:
-            raise DeserializationError("this queue holds jobs of the job system only")
-
-    def get_result_ttl(self, default_ttl: int) -> int:
-        return 0
-
-    def cleanup(self, ttl: int | None = None, pipeline: Any = None, remove_from_queue: bool = True) -> None:
-        """Delete what RQ wrote into the hash after the transition that ended the attempt had deleted it.
-
-        Not while the id stands in the list: then the job was pushed again meanwhile. RQ's pipeline answers
-        with itself, so this is a command among its others.
-        """
-        (self.connection if pipeline is None else pipeline).eval(_CLEAN_UP, 1, self.key, LIST + self.origin, self.id)

@@ -14,12 +14,13 @@ from importlib.resources import files
 from itertools import takewhile
 from typing import Any, cast
 
-from jobs import loss, mirror, owner, queue, queue_names
+from jobs import foreign, loss, mirror, owner, queue, queue_names
 from jobs.conf import conf
 from jobs.database import connection
 from jobs.loss import rival as rival
 from jobs.models.clock import NOW, fixed, parse
 from jobs.rows import Entry, Row, columns, fetch, mirror_entry
+from jobs.rq_classes import theirs
 from jobs.sql import db_id, db_time, for_update, in_few, is_postgresql, marks, py_id
 
 CHUNK = 500
@@ -63,9 +64,11 @@ def everything(beat: int, epoch: int, mark: str, identity: str, keep: Keep) -> R
     pipeline = broker.pipeline(transaction=False)
     pipeline.mset({mirror.EPOCH: mirror.epoch_text(epoch), owner.MARK: mark})
     pipeline.set(owner.ALIVE, identity, ex=loss.alive_s())
-    for name in queue_names.known():
-        pipeline.delete(queue.LIST + name)
     pipeline.execute()
+    names = queue_names.known()
+    for name in set(names) - set(theirs(names)):
+        keep()
+        foreign.clear(name, broker)
     pushed = _walk("status = 'queued'", "queued_at", broker, keep, is_push=True)
     mirrored = _walk("status IN ('scheduled', 'running', 'in_doubt')", "id", broker, keep)
     mirrored += _walk(f"finished_at > {fixed('-' + str(RECENT_S))}", "finished_at", broker, keep)
@@ -196,6 +199,7 @@ def _head(name: str) -> tuple[bool, Any]:
         first = next((at for at, text in enumerate(raw) if text in queued), len(raw))
         stale = list(takewhile(over.__contains__, raw[:first])) if kept == 0 else []
         if stale:
+            foreign.put_aside((text, name) for text in stale)  # ids of theirs may look like ours
             broker.eval(TRIM, 1, queue.LIST + name, *stale)
         if first < len(raw):
             return True, _less_margin(queued[raw[first]])

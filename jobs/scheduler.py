@@ -8,6 +8,7 @@ no worker does.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -24,7 +25,6 @@ from rq_scheduler.scheduler import Scheduler as BaseScheduler
 
 from jobs import process, schedules
 from jobs.database import be_brief, connection
-from jobs.queue import OUTAGE
 from jobs.reconcile import Housekeeper
 
 log = logging.getLogger("jobs.scheduler")
@@ -127,23 +127,25 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
                     pipe.hset(self.key, "pid", os.getpid())
                     pipe.expire(self.key, life_s)
                     pipe.execute()
-                self._refuse_foreign_entries()
-        except OUTAGE as error:
+                self._tell_of_foreign_entries()
+        except Exception as error:  # whatever a client of Redis raises
             if not self._is_redis_away:
-                log.warning("Redis does not answer, schedules go on without it: %s", error)
+                log.warning("Redis does not answer, schedules go on without it: %s", error or type(error).__name__)
             self._is_redis_away = True
         else:
             self._is_redis_away = False
 
     def _show_death(self) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the key expires by itself
             self.register_death()
-        except OUTAGE:
-            pass  # the key expires by itself
 
-    def _refuse_foreign_entries(self) -> None:
+    def _tell_of_foreign_entries(self) -> None:
         if count := self.connection.zcard(self.scheduled_jobs_key):
-            log.error("%d entries in %s will not run. %s", count, self.scheduled_jobs_key, REFUSAL)
+            log.warning(
+                "did not run %d entries in %s: they are rq-scheduler's own. `rqscheduler --queue NAME` runs them,"
+                " where NAME is a queue of RQ_QUEUES that JOBS_QUEUES does not have",
+                count, self.scheduled_jobs_key,
+            )  # fmt: skip
 
     # --- the loop's pauses and its end -----------------------------------------------------------
 

@@ -107,7 +107,7 @@ def _no_worker(job: Job) -> Answer:
 def _broker_in_the_way() -> Answer | None:
     try:
         is_suspended = bool(queue.broker().exists(queue.SUSPENDED))
-    except queue.OUTAGE:
+    except Exception:
         return _answer(
             "broker-unreachable",
             "Redis does not answer, so workers look for jobs in the database, which takes longer; nothing is lost.",

@@ -7,6 +7,7 @@ BaseWorker is overridden, and why, is listed in docs/decisions/.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
@@ -26,6 +27,7 @@ from jobs.errors import JobsError
 from jobs.foal import Foal
 from jobs.lifecycle import Actor
 from jobs.reconcile import Housekeeper
+from jobs.rq_classes import theirs
 from jobs.supervise import Options
 from jobs.team import Team
 
@@ -48,6 +50,8 @@ class Worker(BaseWorker):
         options.setdefault("name", f"{socket.gethostname()}.{uuid.uuid4().hex[:8]}")
         options["name"] = options["name"] or f"{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
         super().__init__(*arguments, **options)
+        if others := theirs(self.queue_names()):
+            raise ValueError(f"this worker serves queues of the job system only, not {', '.join(others)} of RQ_QUEUES")
         self.team: Team | None = None
         self._is_registered = False
 
@@ -61,7 +65,7 @@ class Worker(BaseWorker):
         """Redis being down at the start must not be fatal, nor a socket's path that redis-py cannot parse (`=`, a blank)."""
         try:
             super()._set_ip_address(connection)
-        except (*queue.OUTAGE, ValueError):
+        except Exception:
             self.ip_address = "unknown"
 
     def work(
@@ -170,7 +174,7 @@ class Worker(BaseWorker):
                 self.set_state("busy" if self.horse_pid else "starting")
                 self.heartbeat()
                 wait_s = HEARTBEAT_S
-            except queue.OUTAGE as error:
+            except Exception as error:
                 if wait_s != 2.0:
                     log.warning("RQ's side of worker %s cannot reach Redis (%s)", self.name, type(error).__name__)
                 wait_s = 2.0
@@ -185,11 +189,9 @@ class Worker(BaseWorker):
     def _farewell(self) -> None:
         if not self._is_registered:
             return
-        try:
+        with contextlib.suppress(Exception):
             self.register_death()  # type: ignore[no-untyped-call]
             self.unsubscribe()  # type: ignore[no-untyped-call]
-        except queue.OUTAGE:
-            pass
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
         """Keep listening through an outage, quietly: `_be_visible` has said it."""

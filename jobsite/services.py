@@ -75,10 +75,30 @@ def database(env: Environment) -> dict[str, Any]:
     return found
 
 
-def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
-    """How Redis is reached: by one pool for cache, throttles and django-rq, and by one of its own for mirror and pushes (`queue.broker`).
+def rq_queue(env: Environment, redis_url: str) -> dict[str, Any]:
+    """An entry of `RQ_QUEUES`, from which the job system and RQ's tools make their clients."""
+    if not env.redis_sentinels:
+        _check_redis("REDIS_URL", redis_url)
+        return {"URL": redis_url}
+    options: dict[str, Any] = {}
+    if redis_url:
+        options = _check_redis("REDIS_URL", redis_url)
+        if urlsplit(redis_url).scheme == "unix":
+            raise ImproperlyConfigured("REDIS_URL beside REDIS_SENTINELS must begin with redis:// or rediss://.")
+    addresses, how = _sentinels(env.redis_sentinels)
+    primary = {name: value for name, value in options.items() if name not in ("host", "port", "connection_class")}
+    return {
+        "SENTINELS": addresses,
+        "SENTINEL_KWARGS": how,
+        "MASTER_NAME": env.redis_sentinel_service,
+        "CONNECTION_KWARGS": {"db": 0, **primary, "ssl": urlsplit(redis_url).scheme == "rediss"},
+    }
 
-    `budget_s` bounds each wait for Redis. redis-py's own ten retries would cost an accepted job seconds when Redis is away, so they are off.
+
+def cache(env: Environment, redis_url: str, budget_s: float) -> dict[str, Any]:
+    """Django's cache, for handlers that use it. The job system asks no cache.
+
+    `budget_s` bounds each wait for Redis; redis-py's own ten retries would make seconds of it, so they are off.
     """
     options: dict[str, Any] = {
         "SOCKET_TIMEOUT": budget_s,

@@ -97,11 +97,8 @@ _budget_s = environment.seconds(_jobs.get("JOBS_BROKER_BUDGET_S"), Conf.model_fi
 CACHES = {"default": services.cache(_env, REDIS_URL, _budget_s)}
 
 _queues = _jobs.get("JOBS_QUEUES", " ".join(Conf.model_fields["queues"].default)).replace(",", " ").split()
-RQ_QUEUES: dict[str, dict[str, Any]] = {name: {"USE_REDIS_CACHE": "default"} for name in _queues}
-RQ = {
-    "JOB_CLASS": "jobs.queue.RqJob",
-    "WORKER_CLASS": "jobs.worker.Worker",
-    "SCHEDULER_CLASS": "jobs.scheduler.Scheduler",
+RQ_QUEUES: dict[str, dict[str, Any]] = {
+    name: {**services.rq_queue(_env, REDIS_URL), "QUEUE_CLASS": "jobs.queue.RqQueue"} for name in _queues
 }
 # Its dashboard runs RQ's unlocked clean-up when it only looks, which doubles jobs.
 RQ_SHOW_ADMIN_LINK = False

@@ -190,7 +190,7 @@ def _take(key: str, limit: int, window_s: int, lot: int) -> bool | None:
         pipeline.incrby(key, lot)
         pipeline.expire(key, window_s * 2)
         taken, _ = pipeline.execute()
-    except queue.OUTAGE:
+    except Exception:  # whatever a client of Redis raises
         _quiet_until = time.monotonic() + conf().breaker_s
         return None
     granted = min(lot, limit - (int(taken) - lot))

@@ -185,15 +185,14 @@ def _patterns() -> dict[str, Callable[[Any], object]]:
 def _script(broker: redis.Redis) -> Iterator[Finding]:
     """The script by its digest, as workers call it; then a push, a pop and a mirror, in a transaction that deletes them."""
     job_id, name = uuid.uuid4(), f"doctor-{uuid.uuid4().hex}"
-    text, _ = queue.script()
     entry = (f"{job_id}{1:08x}{0:08x}", b'"owner":"doctor","status":{}}')
     push = queue.Turn(mirrors=[entry], pushes=[(job_id, name)])
     pop = queue.Turn(pop=1, queues=[name])
     try:
         queue.run(queue.Turn(), broker)
         with broker.pipeline(transaction=True) as pipeline:
-            pipeline.eval(text, 0, *push.arguments())
-            pipeline.eval(text, 0, *pop.arguments())
+            pipeline.eval(queue.SCRIPT, 0, *push.arguments())
+            pipeline.eval(queue.SCRIPT, 0, *pop.arguments())
             pipeline.delete(queue.LIST + name, f"{queue.HASH}{job_id}", f"jobs:status:{job_id}")
             pipeline.srem("rq:queues", queue.LIST + name)
             pipeline.exists(queue.SUSPENDED)

@@ -169,4 +169,4 @@ def hold(attempt: Attempt, name: str) -> None:
 
 def say(attempt: Attempt, name: str, what: str) -> None:
     """To the worker's log, once the caller's transaction is committed; never a payload or a result."""
-    on_commit(partial(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what))
+    on_commit(log.info, "job %s attempt %d effect %s: %s", attempt.job_id, attempt.attempt, name, what)

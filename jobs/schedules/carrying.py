@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -149,7 +149,7 @@ def _cancel(turns: Sequence[Turn]) -> None:
         who = f"schedule {turn.schedule.name}"
         rows = transitions.cancel([job_id], actor=Actor.SCHEDULER, who=who)
         rows = rows or transitions.request_cancel([job_id], actor=Actor.SCHEDULER, who=who)
-        on_commit(partial(queue.push, rows), robust=True)
+        on_commit(queue.push, rows)
 
 
 def _submit(turns: Sequence[Turn]) -> None:

@@ -19,13 +19,12 @@ import contextlib
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 import pydantic
 
 from jobs import envelope, keys
-from jobs.database import be_brief, connection, on_commit
+from jobs.database import after_commit, be_brief, joins_caller, on_commit
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, JobsError
@@ -90,12 +89,12 @@ def submit_many(requests: Sequence[JobRequest]) -> list[Outcome]:
 
     Raises DatabaseUnavailable when the database cannot commit: then nothing was stored.
     """
-    if connection.in_atomic_block:
+    if joins_caller():
         outcomes = store(requests)
-        on_commit(partial(tell_redis, outcomes, requests), robust=True)
+        on_commit(tell_redis, outcomes, requests)
         return outcomes
     outcomes = commit(requests)
-    tell_redis(outcomes, requests)
+    after_commit(tell_redis, outcomes, requests)
     return outcomes
 
 
@@ -106,7 +105,7 @@ def offer(requests: Sequence[JobRequest], *, may_join: bool = True) -> Future[li
     is nothing to share: the rows join it, and the future is done already. On an event loop there is none, and to ask
     would make a connection for each task: there `may_join` is not set.
     """
-    if may_join and connection.in_atomic_block:
+    if may_join and joins_caller():
         future: Future[list[Outcome]] = Future()
         future.set_result(submit_many(requests))
         return future

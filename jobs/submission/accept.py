@@ -15,7 +15,7 @@ from django.db import Error as DjangoDatabaseError
 
 from jobs import canonical, failpoints, keys, mirror
 from jobs import queue as queue_module
-from jobs.database import atomic, connection
+from jobs.database import after_commit, atomic, connection
 from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, FieldError, JobsError, KeyReused
@@ -61,6 +61,7 @@ def commit(requests: Sequence[JobRequest]) -> list[Outcome]:
     is_at_once = _is_one_statement(requests)
     refused: dict[int, Outcome] = {}
     jobs = _validated(requests, refused)  # once: a second try knows its own job by the id
+    outcomes: list[Outcome] = []
     for is_last in (False, True):
         stored = False
         try:
@@ -73,15 +74,30 @@ def commit(requests: Sequence[JobRequest]) -> list[Outcome]:
                 stored = True
             failpoints.hit("submit.after_commit")
             return outcomes
-        except DjangoDatabaseError as error:
-            if not is_outage(error):
+        except Exception as error:
+            is_away = isinstance(error, DjangoDatabaseError) and is_outage(error)
+            if is_away:
+                connection.close()
+            if stored and _are_kept(outcomes):
+                after_commit(log.warning, "an error followed a commit: error=%s", type(error).__name__)
+                return outcomes
+            if not is_away:
                 raise
-            connection.close()
-            # After `stored` the COMMIT itself failed and may have happened: only the client's key may tell.
+            # After `stored` the COMMIT itself failed and may still happen: only the client's key may tell.
             if is_last or stored or not _is_stale(error):
                 log.warning("the database did not commit: %s", str(error).strip().partition("\n")[0])
                 raise DatabaseUnavailable() from error
     raise AssertionError("unreachable")
+
+
+def _are_kept(outcomes: Sequence[Outcome]) -> bool:
+    """Whether the new jobs are in the database, although what was to say so failed."""
+    new = [outcome.id for outcome in outcomes if isinstance(outcome, Submitted) and outcome.is_new]
+    try:
+        return len(mirror.rows_of(new)) == len(new)
+    except DjangoDatabaseError:
+        connection.close()
+        return False
 
 
 def _is_one_statement(requests: Sequence[JobRequest]) -> bool:

@@ -47,8 +47,8 @@ def test_a_failover_that_loses_writes_loses_no_job_and_doubles_none(
             redis_sentinels=behind["REDIS_SENTINELS"],
             redis_sentinel_service=behind["REDIS_SENTINEL_SERVICE"],
         )
-        # django-redis keeps a pool for each LOCATION, and an earlier test's would ask the Sentinels of that test.
-        settings.CACHES = {"default": services.cache(stated, "", 5.0) | {"LOCATION": f"redis://{uuid.uuid4()}/0"}}
+        settings.JOBS_BROKER_BUDGET_S = 5.0
+        settings.RQ_QUEUES = {"default": services.rq_queue(stated, "")}
         world.serve(**behind)
         world.worker("--concurrency", "2", **behind)
         ids = post(world, 12, effect="charge", sleepSeconds=0.3)

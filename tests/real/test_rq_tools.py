@@ -8,16 +8,15 @@ import sys
 import uuid
 from collections.abc import Callable
 
-import pytest
 import redis
-from django.conf import settings
-from django_redis import get_redis_connection
+from django_rq import get_connection
 from rq.command import send_kill_horse_command, send_shutdown_command, send_stop_job_command
 from rq.exceptions import InvalidJobOperation
 from rq.suspension import resume, suspend
 from rq.worker import Worker as StockWorker
 
 from jobs import queue
+from jobs.conf import conf
 from jobs.models import Job
 from jobsite import broker
 from tests.real.watching import all_reached, budgets, echo, horse_pid, is_gone, reached, story, submit
@@ -140,18 +139,10 @@ def _until(send: Callable[[], object], job_id: uuid.UUID, status: str) -> None:
     eventually(heard, timeout_s=20, every_s=0.5)
 
 
-def test_rqs_tools_leave_the_time_alone_that_accepting_has_for_redis(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared = get_redis_connection("default").connection_pool
-    budget_s = settings.CACHES["default"]["OPTIONS"]["SOCKET_TIMEOUT"]
-    monkeypatch.setitem(shared.connection_kwargs, "socket_timeout", budget_s)
-    try:
-        StockWorker(["default"], connection=get_redis_connection("default"))  # as for each worker that they list
-        assert shared.connection_kwargs["socket_timeout"] > 60
-        queue.broker.cache_clear()
-        assert queue.broker().connection_pool.connection_kwargs["socket_timeout"] == budget_s
-        assert queue.broker().ping()
-    finally:
-        shared.disconnect()
-        shared.reset()  # connections keep the time that they were made with
+def test_rqs_tools_leave_the_time_alone_that_accepting_has_for_redis(world: World) -> None:
+    tools = get_connection("default")
+    StockWorker(["default"], connection=tools)  # as for each worker that they list
+    assert tools.connection_pool.connection_kwargs["socket_timeout"] > 60
+    queue.broker.cache_clear()
+    assert queue.broker().connection_pool.connection_kwargs["socket_timeout"] == conf().broker_budget_s
+    assert queue.broker().ping()

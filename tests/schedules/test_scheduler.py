@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-from django_rq import get_scheduler
 
 from jobs import queue
 from jobs.models import Housekeeping, Job, Schedule
@@ -24,9 +23,7 @@ from tests.support.world import World
 
 @pytest.fixture
 def scheduler() -> Scheduler:
-    found = get_scheduler(interval=1)
-    assert isinstance(found, Scheduler)
-    return found
+    return Scheduler(connection=queue.broker(), interval=1)
 
 
 @pytest.mark.django_db(transaction=True)

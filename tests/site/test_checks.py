@@ -11,6 +11,9 @@ from pydantic import ValidationError
 from jobs.conf import conf
 from jobs.models import Job
 
+OURS = {"URL": "redis://h/0", "QUEUE_CLASS": "jobs.queue.RqQueue"}
+LEGACY = {"default": OURS, "legacy": {"URL": "redis://h/0"}}
+
 
 def ids() -> list[str]:
     return [str(message.id) for message in run_checks() if str(message.id).startswith("jobs.")]
@@ -38,10 +41,16 @@ def test_the_admin_has_no_finding():
         ({"JOBS_BOARD_URL": "/jobs"}, "jobs.W013"),
         ({"JOBS_DATABASE_URL": "postgres://…"}, "jobs.W013"),
         ({"JOBS_LEASE_S": "8"}, "jobs.E003"),
-        ({"RQ_QUEUES": {"default": {}}}, "jobs.E004"),
         ({"INSTALLED_APPS": ["jobs"]}, "jobs.E005"),
         ({"INSTALLED_APPS": ["django_rq", "jobs"]}, "jobs.E006"),
-        ({"RQ": {}}, "jobs.E007"),
+        ({"RQ_QUEUES": {"default": {"URL": "redis://h/0", "QUEUE_CLASS": "rq.Queue"}}}, "jobs.E007"),
+        ({"RQ_QUEUES": {"default": {"URL": "redis://h/0", "QUEUE_CLASS": "rq.Misspelt"}}}, "jobs.E007"),
+        ({"RQ_QUEUES": {"legacy": {"URL": "redis://h/0"}}}, "jobs.E013"),
+        ({"RQ_QUEUES": None}, "jobs.E013"),
+        ({"RQ_QUEUES": {"default": {"URL": "http://h/0"}}}, "jobs.E014"),
+        ({"JOBS_REDIS_URL": "redis:/h"}, "jobs.E014"),
+        ({"JOBS_REDIS_URL": "redis://another.example.com/0"}, "jobs.W005"),
+        ({"RQ_QUEUES": LEGACY, "RQ": {"JOB_CLASS": "jobs.queue.RqJob"}}, "jobs.W006"),
         ({"USE_TZ": False}, "jobs.E010"),
         ({"JOBS_FAIL": "run.start:1:kill"}, "jobs.E011"),
         ({"JOBS_FAIL": "run.never:1:kill"}, "jobs.E001"),
@@ -54,7 +63,7 @@ def test_a_setting_that_cannot_work_has_its_finding(changes, finding, settings, 
             setattr(settings, name, value)
         else:
             # Without Django's signal: swapping the apps for real is no part of this.
-            monkeypatch.setattr(django_settings, name, value)
+            monkeypatch.setattr(django_settings, name, value, raising=False)
     assert finding in ids()
 
 
@@ -66,6 +75,7 @@ def test_a_setting_that_cannot_work_has_its_finding(changes, finding, settings, 
         ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}, "jobs.W004"),
         ({"ENGINE": "django.db.backends.mysql"}, "jobs.E009"),
         ({"ENGINE": "django.db.backends.postgresql"}, "jobs.W002"),
+        ({"ENGINE": "django.db.backends.postgresql", "AUTOCOMMIT": False}, "jobs.E015"),
     ],
 )
 def test_a_database_that_breaks_promises_has_its_finding(database, finding):

@@ -18,6 +18,10 @@ from jobs.checks import TAG
 from jobs.conf import conf
 from jobs.management.base import Lasting, write_pid
 from jobs.management.commands.rqworker import require_known
+from jobs.rq_classes import theirs
+
+CLASSES = ("worker-class", "queue-class", "job-class", "serializer")
+"""django-rq's flags, which are handed on."""
 
 RESTART_S = 1.0
 """Seconds before a worker that died is started again."""
@@ -36,16 +40,22 @@ class Command(Lasting):
         parser.add_argument("--concurrency", type=int, help="handler threads of each (JOBS_CONCURRENCY)")
         parser.add_argument("--horses", type=int, help="processes that share the threads of each (JOBS_HORSES, or 1)")
         parser.add_argument("--burst", action="store_true", help="end when the queues are empty")
+        for name in CLASSES:
+            parser.add_argument(f"--{name}", help=f"as for rqworker: {name} of RQ")
         parser.add_argument("--pid", help="write this process' id to a file")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["num_workers"] < 1:
             raise CommandError("--num-workers is at least 1", returncode=2)
-        require_known(options["queues"])
+        others = theirs(options["queues"])
+        require_known(name for name in options["queues"] if name not in others)
         horses = options["horses"] if options["horses"] is not None else conf().horses or 1
         if not 1 <= horses <= 100:
             raise CommandError("--horses is 1 to 100", returncode=2)
-        command = [sys.executable, sys.argv[0], "rqworker", *options["queues"], f"--horses={horses}"]
+        command = [sys.executable, sys.argv[0], "rqworker", *options["queues"]]
+        if not (others or options["worker_class"]):  # RQ's worker has no such flag
+            command.append(f"--horses={horses}")
+        command += [f"--{name}={value}" for name in CLASSES if (value := options[name.replace("-", "_")])]
         command += [f"--concurrency={options['concurrency']}"] if options["concurrency"] else []
         command += ["--burst"] if options["burst"] else []
         write_pid(options["pid"])
