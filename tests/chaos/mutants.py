@@ -96,6 +96,35 @@ def early_acknowledgement() -> None:
     Group._committed = committed  # type: ignore[method-assign]
 
 
+def nothing_is_refused() -> None:
+    """An effect may begin inside a transaction of the handler's."""
+    from jobs.effects import transactions
+
+    transactions.open_transaction = lambda own: ""
+
+
+def worlds_are_shared() -> None:
+    """Attempts of a thread share one context."""
+    from jobs import leftovers
+
+    class Shared:
+        def __init__(self, context: Any) -> None:
+            self.run = context.run
+
+        def copy(self) -> Shared:
+            return self
+
+    of_this_thread = leftovers.of_this_thread
+
+    def of_all_attempts() -> Any:
+        state = of_this_thread()
+        if not isinstance(state.context, Shared):
+            state.context = Shared(state.context)
+        return state
+
+    leftovers.of_this_thread = of_all_attempts
+
+
 def replica_is_read() -> None:
     """Routers of the project decide where decisions are read."""
     from jobs import database
@@ -165,6 +194,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "effect recorded after sending": effect_recorded_after,
     "no dead-man timer": no_dead_man,
     "acknowledgement before commit": early_acknowledgement,
+    "nothing is refused": nothing_is_refused,
+    "worlds are shared": worlds_are_shared,
     "replica is read": replica_is_read,
     "everybody keeps house": everybody_keeps_house,
     "rival is a loss": rival_is_a_loss,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-HOSTILE = frozenset({"refused", "rolled back", "exits", "offspring", "spoiler", "world"})
+HOSTILE = frozenset({"exits", "offspring", "programs"})
 FAULTS = frozenset(
     {
         "leave transaction behind", "hold write lock", "lock running rows", "lock waiting rows", "lock lease",

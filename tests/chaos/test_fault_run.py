@@ -22,6 +22,8 @@ SEEN_BY = {
     "effect recorded after sending": ("kill horse, kill worker", {"I3"}),
     "no dead-man timer": ("stop both, stop parent", {"I7"}),
     "acknowledgement before commit": ("kill api", {"I1"}),
+    "nothing is refused": ("kill scheduler", {"I13"}),
+    "worlds are shared": ("kill scheduler", {"I17"}),
     "replica is read": ("hold replica", {"I3", "I10"}),
     "everybody keeps house": ("containers", {"I21"}),
     "rival is a loss": ("rival", {"I20"}),
@@ -30,6 +32,13 @@ SEEN_BY = {
     "epoch goes back": ("restore database", {"I24"}),
 }
 """By mutant: faults that bring it out, and laws of which at least one must be found broken."""
+
+HOSTILE = {
+    "nothing is refused": "refused",
+    "worlds are shared": "spoiler, world",
+    "replica is read": "flip",
+}
+"""By mutant: the hostile jobs that bring it out; others need none."""
 
 
 def run(*arguments: str, timeout_s: float) -> tuple[int, str]:
@@ -55,7 +64,8 @@ def test_the_checker_sees_a_missing_safeguard(mutant: str) -> None:
     if not kinds.intersection(chosen(faults)):
         pytest.skip(f"{faults}: not on this database")
     code, words = run(
-        "--minutes", "0.4", "--seed", SEED, "--faults", faults, "--mutant", mutant, "--drain", "20", timeout_s=390
+        "--minutes", "0.4", "--seed", SEED, "--faults", faults, "--hostile", HOSTILE.get(mutant, "none"),
+        "--mutant", mutant, "--drain", "20", timeout_s=390,
     )
     assert code == 1, words
     assert any(f"  {law}: " in words for law in laws), words

@@ -15,7 +15,7 @@ DEADLY = ("chaos-exits", "chaos-exits-apart", "chaos-offspring", "chaos-offsprin
 """Types whose attempts may take their process down."""
 
 
-KINDS = ("refused", "rolled back", "flip", "exits", "offspring", "spoiler", "world")
+KINDS = ("refused", "rolled back", "flip", "exits", "offspring", "spoiler", "world", "programs")
 
 
 def named(kind: Callable[[], Any]) -> str:
@@ -32,7 +32,7 @@ class HostileClient(Client):
         self._acts = {self._new: 90, self._again: 10}
         every: dict[Callable[[], tuple[str, dict[str, Any]]], int] = {
             self._refused: 20, self._rolled_back: 4, self._flip: 10, self._exits: 14, self._offspring: 16,
-            self._spoiler: 12, self._world: 24,
+            self._spoiler: 12, self._world: 14, self._programs: 10,
         }  # fmt: skip
         self._kinds = {kind: weight for kind, weight in every.items() if named(kind) in kinds}
 
@@ -74,5 +74,8 @@ class HostileClient(Client):
         return self._apart("chaos-spoiler"), {}
 
     def _world(self) -> tuple[str, dict[str, Any]]:
-        method = self.dice.choice(["", "", "fork", "fork", "spawn", "forkserver"])
-        return self._apart("chaos-world"), {"program": self.dice.random() < 0.5, "method": method}
+        return self._apart("chaos-world"), {}
+
+    def _programs(self) -> tuple[str, dict[str, Any]]:
+        method = self.dice.choice(["", "fork", "fork", "spawn", "forkserver"])
+        return self._apart("chaos-world"), {"program": True, "method": method}
