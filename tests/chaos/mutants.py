@@ -125,6 +125,26 @@ def worlds_are_shared() -> None:
     leftovers.of_this_thread = of_all_attempts
 
 
+def lock_is_an_outage() -> None:
+    """A horse takes a row that somebody else has locked for a database that is away."""
+    from jobs import commit
+
+    commit.is_lock = lambda error: False
+
+
+def verdict_is_not_kept() -> None:
+    """Who finishes the work of a lease that was revoked before judges for himself."""
+    from jobs import leases
+
+    revoke = leases._revoke
+
+    def judge_again(lease_id: uuid.UUID, verdict: Any, begun: Any, who: str) -> Any:
+        revoke(lease_id, verdict, begun, who)
+        return verdict.on(leases.running_under(lease_id), begun)
+
+    leases._revoke = judge_again
+
+
 def replica_is_read() -> None:
     """Routers of the project decide where decisions are read."""
     from jobs import database
@@ -196,6 +216,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "acknowledgement before commit": early_acknowledgement,
     "nothing is refused": nothing_is_refused,
     "worlds are shared": worlds_are_shared,
+    "lock is an outage": lock_is_an_outage,
+    "verdict is not kept": verdict_is_not_kept,
     "replica is read": replica_is_read,
     "everybody keeps house": everybody_keeps_house,
     "rival is a loss": rival_is_a_loss,

@@ -3,10 +3,5 @@
 from __future__ import annotations
 
 HOSTILE = frozenset({"exits", "offspring", "programs"})
-FAULTS = frozenset(
-    {
-        "leave transaction behind", "hold write lock", "lock running rows", "lock waiting rows", "lock lease",
-        "lock queue state", "lock table", "stop with locked rows", "kill in mid statement", "signal horse",
-    }
-)  # fmt: skip
+FAULTS = frozenset({"leave transaction behind", "signal horse"})
 LAWS: frozenset[str] = frozenset()

@@ -24,6 +24,8 @@ SEEN_BY = {
     "acknowledgement before commit": ("kill api", {"I1"}),
     "nothing is refused": ("kill scheduler", {"I13"}),
     "worlds are shared": ("kill scheduler", {"I17"}),
+    "lock is an outage": ("lock running rows", {"I18"}),
+    "verdict is not kept": ("stop with locked rows", {"I19"}),
     "replica is read": ("hold replica", {"I3", "I10"}),
     "everybody keeps house": ("containers", {"I21"}),
     "rival is a loss": ("rival", {"I20"}),
@@ -64,8 +66,19 @@ def test_the_checker_sees_a_missing_safeguard(mutant: str) -> None:
     if not kinds.intersection(chosen(faults)):
         pytest.skip(f"{faults}: not on this database")
     code, words = run(
-        "--minutes", "0.4", "--seed", SEED, "--faults", faults, "--hostile", HOSTILE.get(mutant, "none"),
-        "--mutant", mutant, "--drain", "20", timeout_s=390,
+        "--minutes",
+        "0.4",
+        "--seed",
+        SEED,
+        "--faults",
+        faults,
+        "--hostile",
+        HOSTILE.get(mutant, "none"),
+        "--mutant",
+        mutant,
+        "--drain",
+        "20",
+        timeout_s=390,
     )
     assert code == 1, words
     assert any(f"  {law}: " in words for law in laws), words
