@@ -13,3 +13,5 @@ INSTALLED_APPS = [*SUPPORTED, "tests.chaos"]
 if os.environ.get(replica.VARIABLE):
     replica.settings(DATABASES)  # noqa: F405
     DATABASE_ROUTERS = ["tests.chaos.replica.Router"]
+
+CACHES = {"default": {"BACKEND": "tests.chaos.caches.Broken"}}
