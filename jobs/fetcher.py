@@ -19,6 +19,9 @@ log = logging.getLogger("jobs.fetcher")
 WAIT_S = 1
 """Seconds one blocking pop waits; bounds how long a paused queue is still served."""
 
+ANSWER_S = WAIT_S + 4
+"""Seconds after which a Redis that does not answer a blocking pop counts as away."""
+
 SUSPENDED = "rq:suspended"
 """Set by `rq suspend`."""
 
@@ -38,6 +41,8 @@ class Fetcher:
         self._inbox = inbox
         self._is_burst = is_burst
         self._sent = threading.Event()
+        self._is_closing = False
+        self._closed = threading.Event()
         self.is_out = False
         """Whether it may hold an id that the horse has not read yet, who says so: what the horse pops would overtake it."""
 
@@ -59,14 +64,28 @@ class Fetcher:
             self.is_out = True
             self._sent.set()
 
+    def close(self) -> None:
+        """Bring nothing more than what is on its way."""
+        self._is_closing = True
+        self._sent.set()
+
+    def wait_closed(self) -> None:
+        """Wait until the last id that it popped is in the inbox, but not for a Redis that does not answer."""
+        self.close()
+        self._closed.wait(ANSWER_S)
+
     def pause(self, names: Sequence[str]) -> None:
         self._paused = frozenset(names)
 
     def _loop(self) -> None:
-        connection = queue.patient_broker(WAIT_S + 4)
+        connection = queue.patient_broker(ANSWER_S)
         backoff_s = BACKOFF_S[0]
         while True:
-            self._sent.wait()
+            if not self._is_closing:
+                self._sent.wait()
+            if self._is_closing:
+                self._closed.set()
+                return
             names = self.open_queues
             if not names:
                 self._nothing()

@@ -185,7 +185,9 @@ class Horse:
         return self.is_draining or self.stopping.is_set()
 
     def _give_back(self) -> None:
-        """At the end: ids that were popped and not claimed. What is missed here is found as lost."""
+        """At the end: ids that were popped and not claimed, the one that the fetcher waits for included."""
+        if self.fetcher is not None:
+            self.fetcher.wait_closed()
         while not self.inbox.empty():
             message = self.inbox.get()
             self.in_hand.extend(message if isinstance(message, list) else ())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import failpoints, queue
 from jobs.models import Event, Job, Lease
 from tests.real.watching import (
     all_reached,
@@ -184,3 +185,12 @@ def _live(count: int) -> list[Lease]:
     found = list(Lease.objects.filter(revoked_at=None, horse_pid__isnull=False))
     assert len(found) == count
     return found
+
+
+def test_an_id_on_its_way_is_given_back_by_a_stop(world: World) -> None:
+    worker = world.worker("--horses", "1", JOBS_FAIL="claim.after_pop:1:sleep")
+    job_id = echo()
+    eventually(lambda: any((world.data_dir / failpoints.FOLDER).glob("*")), timeout_s=20)  # popped, and held back
+    assert worker.stop() == 0, worker.log
+    assert queue.broker().lrange("rq:queue:default", 0, -1) == [str(job_id).encode()]
+    assert story(job_id) == ["submit"]
