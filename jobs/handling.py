@@ -20,6 +20,7 @@ from jobs.interrupts import NEVER, Slot, Watch
 from jobs.lifecycle import End
 from jobs.outcome import Outcome
 from jobs.run import ended, is_isolated, run
+from jobs.stray_threads import StrayThreads
 from jobs.transitions import Claimed
 from jobs.window import PATIENCE_S
 
@@ -46,6 +47,11 @@ class Handlers:
         """A bell for each thread, for when there are more of them than attempts may run."""
 
         self._watch = Watch()
+        self._began: dict[int, float] = {}
+        """Since when threads run their present attempts, those in this process."""
+
+        self._threads: set[threading.Thread] = set()
+        self._strays = StrayThreads(self._began, self._threads)
         self.resize(count)
 
     def resize(self, count: int) -> None:
@@ -55,7 +61,9 @@ class Handlers:
             bell.put(None)
         for number in range(len(self._parked), count):
             self._parked.append(queues.SimpleQueue())
-            threading.Thread(target=self._loop, args=(number,), name=f"handler-{number}", daemon=True).start()
+            thread = threading.Thread(target=self._loop, args=(number,), name=f"handler-{number}", daemon=True)
+            self._threads.add(thread)
+            thread.start()
 
     @property
     def is_within(self) -> bool:
@@ -140,7 +148,9 @@ class Handlers:
                 if is_isolated(claimed.row):
                     result = isolate.run_isolated(claimed, context, self._stopping)
                 else:
+                    self._began[number] = began
                     result = run(claimed, context, Slot(), self._watch)
+                    del self._began[number]
             except BaseException as error:  # starting a process may fail; the thread must not
                 log.exception("job %s could not be run", claimed.row.id)
                 context.has_effects |= is_isolated(claimed.row)  # it may have begun; the database knows

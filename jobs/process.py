@@ -98,18 +98,18 @@ def place() -> Place:
         return Place("", "")
 
 
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat after the command, which may hold spaces; None: no such process."""
+def _stat(pid: int, thread: int = 0) -> list[str] | None:
+    """The fields of /proc/<pid>/stat, or of a thread's, after the command, which may hold spaces; None: not there."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return None
 
 
-def started(pid: int) -> int:
-    """When the process started, in clock ticks since boot: with the pid, it names one process. 0: gone."""
-    fields = _stat(pid)
+def started(pid: int, thread: int = 0) -> int:
+    """When the process, or a thread of it, started, in clock ticks since boot: with the pid, it names one process. 0: gone."""
+    fields = _stat(pid, thread)
     return int(fields[19]) if fields else 0
 
 

@@ -7,6 +7,7 @@ In both, who waits holds the first lock until it has the second one; so who has 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -31,6 +32,8 @@ class Turns:
         mode = database.stat().st_mode & 0o666
         self._file = os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         self._next, self._turn = threading.RLock(), threading.RLock()
+        self._owner = 0
+        """The thread that had the turn last."""
 
     @property
     def is_mine(self) -> bool:
@@ -47,6 +50,7 @@ class Turns:
             and self._await(TURN, deadline)
         )
         if has_come:
+            self._owner = threading.get_ident()
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, NEXT)
             self._next.release()
         return has_come
@@ -58,6 +62,13 @@ class Turns:
         for lock in (self._turn, self._next):
             while _is_owned(lock):
                 lock.release()
+
+    def take_back(self, thread: int) -> None:
+        """The turn of that thread is over, though it did not say so; called by another one."""
+        if self._owner == thread:
+            with contextlib.suppress(RuntimeError):  # it has given it meanwhile
+                self._turn._release_save()  # type: ignore[attr-defined]  # unlike `release`, whoever calls it
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, TURN)
 
     def _await(self, byte: int, deadline: float) -> bool:
         while True:

@@ -239,3 +239,6 @@ def chatty(job: JobContext, payload: dict[str, Any]) -> dict[str, int]:
 @handler("test-chatty-isolated", max_attempts=1, isolate=True)
 def chatty_isolated(job: JobContext, payload: dict[str, Any]) -> dict[str, int]:
     return {"code": _chat()}
+
+
+from tests.support import processes_of_handlers as processes_of_handlers  # noqa: E402  (registers its own)
