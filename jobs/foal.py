@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -89,7 +90,9 @@ def _wait(pipe: Connection, parent: int) -> None:
         os._exit(1)
 
 
-def start_horse(arguments: Sequence[str], channel: int, foal: Foal | None = None) -> subprocess.Popen[bytes] | Foal:
+def start_horse(
+    lease_id: uuid.UUID, arguments: Sequence[str], channel: int, foal: Foal | None = None
+) -> subprocess.Popen[bytes] | Foal:
     """A process that is the horse, with a channel of that number here: the foal, or a program."""
     if foal is not None:
         foal.grow(arguments, channel)
@@ -99,4 +102,8 @@ def start_horse(arguments: Sequence[str], channel: int, foal: Foal | None = None
         start_new_session=True,  # its group is killed as a whole, and Ctrl-C does not reach it
         stdin=subprocess.DEVNULL,
         pass_fds=[channel],
+        env={
+            **os.environ,
+            process.MARK: str(lease_id),
+        },  # in /proc it is what the program began with, for forks as well
     )

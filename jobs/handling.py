@@ -13,10 +13,11 @@ from typing import Any
 
 from django.db import connections
 
-from jobs import isolate
+from jobs import process
 from jobs.board import Board
 from jobs.context import JobContext
 from jobs.interrupts import NEVER, Slot, Watch
+from jobs.isolate import Nursery
 from jobs.lifecycle import End
 from jobs.outcome import Outcome
 from jobs.run import ended, is_isolated, run
@@ -47,6 +48,7 @@ class Handlers:
         """A bell for each thread, for when there are more of them than attempts may run."""
 
         self._watch = Watch()
+        self._nursery = Nursery()
         self._began: dict[int, float] = {}
         """Since when threads run their present attempts, those in this process."""
 
@@ -77,7 +79,7 @@ class Handlers:
         next one if there is more to do; where handlers are quick, few threads do it all.
         """
         if any(is_isolated(claimed.row) for claimed, _ in group):
-            isolate.prepare()
+            self._nursery.prepare()
         self._taken_at = time.monotonic()
         self._tasks.extend(group)
         self._ring()
@@ -139,6 +141,11 @@ class Handlers:
                     self._ring()
                 return task
 
+    def _end_processes(self, claimed: Claimed) -> None:
+        """The end of an attempt is the end of what it started, as far as the kernel still knows that this thread did."""
+        if pids := process.kill_children_of_thread():
+            log.info("processes that an attempt left were killed: job=%s pids=%s", claimed.row.id, pids)
+
     def _loop(self, number: int) -> None:
         while True:
             claimed, context = self._next(number)
@@ -146,11 +153,13 @@ class Handlers:
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):
-                    result = isolate.run_isolated(claimed, context, self._stopping)
+                    result = self._nursery.run(claimed, context, self._stopping)
                 else:
                     self._began[number] = began
                     result = run(claimed, context, Slot(), self._watch)
                     del self._began[number]
+                    if process.has_children_of_thread():
+                        self._end_processes(claimed)
             except BaseException as error:  # starting a process may fail; the thread must not
                 log.exception("job %s could not be run", claimed.row.id)
                 context.has_effects |= is_isolated(claimed.row)  # it may have begun; the database knows

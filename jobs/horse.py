@@ -28,13 +28,16 @@ from jobs.commit import Recorder
 from jobs.conf import conf
 from jobs.database import after_commit
 from jobs.fetcher import Fetcher
+from jobs.grant import DRAINED, RECYCLE
 from jobs.hand import Hand
 from jobs.handling import Handlers
 from jobs.interrupts import NEVER
+from jobs.lifecycle import End
 from jobs.outcome import Outcome
 from jobs.owed import Owed
 from jobs.roster import Roster
 from jobs.rows import Row
+from jobs.run import TERMINATED
 from jobs.share import Share
 from jobs.window import Window
 from jobs.work import Done, Work
@@ -75,15 +78,16 @@ class Horse:
         self.recorder, self.owed = Recorder(lease_id, worker), Owed()
         self.fetcher = None if only else Fetcher(self.inbox, is_burst=is_burst)
         self.claimed_count = 0
-        self.is_draining, self.exit_code = False, process.DRAINED
-        """Takes nothing new, and ends when what runs is over: burst, recycling, a stop."""
+        self.is_draining, self.last_word = False, DRAINED
+        """Takes nothing new, and ends when what runs is over: burst, recycling, a stop. What its parent hears then."""
+
         self.last_tick = self.broker_down_until = 0.0
         self.idle_since = time.monotonic()
         if only is not None:
             self.in_hand.append((only, ""))
 
-    def work(self) -> int:
-        """Work until told to stop or drained; the exit code."""
+    def work(self) -> None:
+        """Work until told to stop or drained, and tell the parent that no job runs any more."""
         if self.fetcher is not None:
             self.fetcher.start(self.queue_names)
         log.info("horse %d of worker %s is ready, %d threads", os.getpid(), self.worker, self.handlers.count)
@@ -92,8 +96,11 @@ class Horse:
             self._turn(outcomes)
             self.share.look(len(outcomes), len(self.running))
             if self._is_over():
+                if self.stopping.is_set():
+                    self._stop([])  # the signal may have come since this turn began
                 self._give_back()
-                return self.exit_code
+                self.share.say_last(self.last_word)
+                return
 
     @property
     def open_queues(self) -> Sequence[str]:
@@ -149,6 +156,8 @@ class Horse:
         return min(tick_s, ahead_s, self.handlers.left_s, self.running.patience_s())
 
     def _turn(self, outcomes: list[Outcome]) -> None:
+        if self.stopping.is_set():
+            outcomes = self._stop(outcomes)
         if outcomes or not self.running:
             characters = sum(outcome.characters for outcome in outcomes)
             self.window.observe([outcome.run_s for outcome in outcomes], len(self.running), characters)
@@ -166,7 +175,7 @@ class Horse:
             self._start(done.opened)  # step 3
             if done.is_revoked:  # until the parent notices, ids must not be swallowed here: they go back below
                 self.in_hand.give_back(wanted)
-                self.is_draining, self.exit_code = True, process.RECYCLE
+                self.is_draining, self.last_word = True, RECYCLE
             elif len(done.opened) < len(wanted) and self.fetcher is not None:
                 foreign.put_aside([popped for popped in wanted if popped[0] not in self.running])
             if is_tick:
@@ -174,6 +183,22 @@ class Horse:
         self.is_draining |= self.fetcher is None  # one attempt was asked for, and there is no other
         self.in_hand.note(len(outcomes), len(done.opened))
         after_commit(self._tell_redis, done)  # step 4
+
+    def _stop(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """A signal came. Somebody else than the parent sent it: another horse follows, and who left by an exception runs
+        alone the next time, since it may have sent the signal itself, each time."""
+        self.share.say_stopping()
+        if self.fetcher is not None:
+            self.fetcher.close()
+        if self.share.is_told_to_stop:
+            return outcomes
+        self.last_word = RECYCLE
+        return [
+            outcome._replace(ended=outcome.ended._replace(error_code=TERMINATED))
+            if outcome.ended.end is End.RELEASED and outcome.run_s
+            else outcome
+            for outcome in outcomes
+        ]
 
     def _is_over(self) -> bool:
         if self.running or self.recorder.waiting.outcomes:
@@ -243,7 +268,7 @@ class Horse:
         is_used_up = (most and self.claimed_count >= most) or (limit_mb and process.rss_mb(os.getpid()) > limit_mb)
         if is_used_up and not self.is_draining and not self.recorder.waiting.outcomes:
             log.info("horse %d is replaced after %d jobs", os.getpid(), self.claimed_count)
-            self.is_draining, self.exit_code = True, process.RECYCLE
+            self.is_draining, self.last_word = True, RECYCLE
 
     def stop(self, *_: Any) -> None:
         """Signal handler: take nothing new, tell the handlers."""

@@ -45,6 +45,9 @@ class Incarnation:
         self.killed = ""
         """Why the parent killed the horse; empty: it did not."""
 
+        self.terminated_at = 0.0
+        """When (`time.monotonic`) a signal that its parent did not send told the horse to stop; 0: none did."""
+
         self._worker = worker
         self._dead_man = dead_man
         self._grant = grant

@@ -1,157 +1,230 @@
-"""Attempts in a process of their own: for `isolate=True`, and for jobs that have crashed before.
+"""Attempts in a process of their own, as their horse sees them: for `isolate=True`, and for jobs that have crashed before.
 
-The standard library's forkserver forks them: a process with one thread and no connections, in which
-Django and the handlers are loaded already. It and its children die with the horse (PDEATHSIG).
+A helper of the horse forks them (`nursery.py`). What such a process says is JSON, and is believed as far as it fits:
+nothing that it sends can break the horse. Its outcome is known when all that it started has ended, and no earlier.
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import logging
-import multiprocessing
 import os
-import signal
+import pickle
+import select
+import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing import connection as pipes
-from multiprocessing import forkserver
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
+from jobs import process
 from jobs.conf import conf
-from jobs.context import JobContext, Line
-from jobs.interrupts import Slot, Watch
+from jobs.context import LINE_MAX, JobContext, Line
 from jobs.lifecycle import End
-from jobs.process import how_it_ended
-from jobs.run import TIMEOUT, backoff_s, ended, run
+from jobs.run import TIMEOUT, backoff_s, ended
+from jobs.texts import clean_text
 from jobs.transitions import Claimed, Ended
+from jobs.wire import BadFrame, Wire
 
 log = logging.getLogger("jobs.isolate")
 
-NURSERY = "jobs.nursery"
-"""Imported by the forkserver before it forks anything."""
+START = """
+import sys
+sys.path[:] = {path!r}
+sys.argv[:] = {argv!r}
+{main}
+from jobs.nursery import serve
+serve({control}, {horse}, {lease!r})
+"""
+"""What the helper begins with. `multiprocessing` looks at `__file__` of the main module."""
 
 TELL_S = 0.2
-"""Seconds between two looks of parent and child at each other's news: progress, log lines, stop, cancel."""
+"""Seconds between two looks at the horse's wishes: stop, cancel."""
+
+ENDING_S = 2.0
+"""Seconds that a process may take to end once it has answered, or can answer no more; then it is killed."""
+
+KILLING_S = 10.0
+"""Seconds after which a process that was killed counts as ended: it waits in the kernel."""
+
+WORD = 32
+"""Bytes of what a keeper says at most: a status, or the negative number of an error."""
+
+TEXTS = ("result", "error_code", "error_message", "error_text")
+
+FRAME_EXTRA = 2**26
+"""Bytes of a frame beyond a result: the log lines of an attempt, whose number and length are limited."""
+
+ENDS = {end.value: end for end in (End.RETURNED, End.RAISED, End.PERMANENT, End.RELEASED)}
+"""What a process may say of its own end."""
 
 
-def prepare() -> None:
-    """Start the forkserver if it does not run. Only from the horse's main thread: see process.die_with_parent."""
-    multiprocessing.set_forkserver_preload([NURSERY])
-    before = os.environ.get("PYTHONPATH")
-    # Python 3.11's forkserver looks for what it preloads in its own path only, and finding nothing says nothing.
-    os.environ.update(NURSERY_OF_HORSE=str(os.getpid()), PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
-    forkserver.ensure_running()
-    del os.environ["NURSERY_OF_HORSE"], os.environ["PYTHONPATH"]
-    if before is not None:
-        os.environ["PYTHONPATH"] = before
+class Nursery:
+    """The helper of one horse. It and what it forks begin with the world in which the horse began."""
+
+    def __init__(self) -> None:
+        """To be made before handlers run: they may change directory, mask and environment of this process."""
+        self._folder, self._environment = os.getcwd(), dict(os.environ)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def prepare(self) -> None:
+        """Start the helper if it does not run. Only from the horse's main thread: see process.die_with_parent."""
+        if self._server is not None and self._server.poll() is None:
+            return
+        if self._control is not None:
+            self._control.close()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            main = getattr(sys.modules["__main__"], "__file__", None)
+            code = START.format(
+                path=sys.path, argv=sys.argv, control=theirs.fileno(), horse=os.getpid(), lease=self._environment.get(process.MARK, ""),
+                main=f"__file__ = {main!r}" if main else "",
+            )  # fmt: skip
+            flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            self._server = subprocess.Popen(
+                [sys.executable, *flags, "-c", code],
+                stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=self._folder, env=self._environment,
+                umask=self._umask,
+            )  # fmt: skip
+
+    def run(self, claimed: Claimed, context: JobContext, stopping: threading.Event) -> Ended:
+        """Run the attempt in a new process and wait for it. A process that dies is a crash of this job alone."""
+        ours, theirs = socket.socketpair()
+        keeper, keepers = socket.socketpair()
+        with ours, keeper:
+            with theirs, keepers:
+                assert self._control is not None
+                socket.send_fds(self._control, [b"a"], [theirs.fileno(), keepers.fileno()])
+            return Attempt(claimed, context, ours, keeper).wait(stopping)
 
 
-@dataclass(frozen=True, slots=True)
-class News:
-    """What the child tells while it runs."""
+class Attempt:
+    """One attempt elsewhere: its wire to the process that runs it, and the socket of that process' keeper."""
 
-    lines: Sequence[Line]
-    progress: tuple[int, dict[str, Any] | None]
+    def __init__(self, claimed: Claimed, context: JobContext, ours: socket.socket, keeper: socket.socket) -> None:
+        self._claimed, self._context = claimed, context
+        self._wire = Wire(ours, conf().result_max_bytes * 6 + FRAME_EXTRA)
+        self._keeper = keeper
+        self._answer: Mapping[str, Any] | None = None
+        self._status: int | None = None
+        """As `waitpid` tells it, from the keeper."""
 
+        self._is_over = False
+        self._ends_by = float("inf")
+        """When the process is killed unless it has ended by then."""
 
-def run_isolated(claimed: Claimed, context: JobContext, stopping: threading.Event) -> Ended:
-    """Run the attempt in a new process and wait for it. A process that dies is a crash of this job alone."""
-    fork = multiprocessing.get_context("forkserver")
-    ours, theirs = fork.Pipe()
-    child = fork.Process(target=_main, args=(claimed, theirs), daemon=True)
-    child.start()
-    theirs.close()
-    hard_s = claimed.timeout_s + conf().hard_timeout_extra_s
-    deadline = time.monotonic() + hard_s
-    told = ""
-    try:
-        while True:
-            pipes.wait([ours, child.sentinel], timeout=min(TELL_S, max(0.0, deadline - time.monotonic())))
-            answer = _read(ours, context)
-            if answer is not None:
-                return answer
-            if not child.is_alive():
-                answer = _read(ours, context)
-                return answer or _died(claimed, context, f"its process ended with {how_it_ended(child.exitcode)}")
-            if time.monotonic() >= deadline:
-                return _overdue(claimed, context, hard_s)
-            wish = "cancel" if context.is_cancelled else "stop" if stopping.is_set() else ""
-            if wish and wish != told:
-                _tell(ours, wish)
-                told = wish
-    finally:
-        if child.is_alive():
-            child.kill()
-        child.join()
-        ours.close()
+        self._is_killed = self._is_late = False
+        """The second: for its hard limit."""
 
+        self._told = ""
+        self._wire.send(pickle.dumps(claimed))
 
-def _read(pipe: pipes.Connection, context: JobContext) -> Ended | None:
-    """Take over the child's news; its Ended once it has sent it."""
-    try:
-        while pipe.poll():
-            message = pipe.recv()
-            if isinstance(message, Ended):
-                return message
-            context.adopt(message.lines, message.progress)
-    except (EOFError, OSError):
-        pass
-    return None
+    def wait(self, stopping: threading.Event) -> Ended:
+        """Until the attempt is over, and all that it started."""
+        hard_s = self._claimed.timeout_s + conf().hard_timeout_extra_s
+        self._ends_by = time.monotonic() + hard_s
+        while not self._is_over:
+            self._look(min(TELL_S, self._ends_by - time.monotonic()))
+            self._hear()
+            if self._is_ending:
+                self._ends_by = min(self._ends_by, time.monotonic() + ENDING_S)
+            if time.monotonic() < self._ends_by:
+                self._tell("cancel" if self._context.is_cancelled else "stop" if stopping.is_set() else "")
+            elif not self._is_killed:
+                self._is_late = not self._is_ending
+                self._kill()
+            else:
+                log.error("the process of an attempt does not end: job=%s", self._claimed.row.id)
+                break
+        return self._ended(hard_s)
 
+    def _look(self, seconds: float) -> None:
+        """Wait for something to happen."""
+        poll = select.poll()
+        poll.register(self._keeper, select.POLLIN)
+        if not self._wire.is_closed:
+            poll.register(self._wire, select.POLLIN | (select.POLLOUT if self._wire.has_unsent else 0))
+        poll.poll(max(0.0, seconds) * 1000)
 
-def _tell(pipe: pipes.Connection, wish: str) -> None:
-    try:
-        pipe.send(wish)
-    except OSError:
-        pass
+    @property
+    def _is_ending(self) -> bool:
+        """Whether it has answered, or can answer no more."""
+        return self._answer is not None or self._wire.is_closed
 
-
-def _died(claimed: Claimed, context: JobContext, how: str) -> Ended:
-    context.has_effects = True  # nobody saw what it did; the database knows
-    return ended(claimed.row, context, End.DIED, error_code="crashed", error_message=how)
-
-
-def _overdue(claimed: Claimed, context: JobContext, hard_s: float) -> Ended:
-    context.has_effects = True
-    message = f"the attempt was killed after {hard_s:g} s"
-    return ended(
-        claimed.row, context, End.RAISED, delay_s=backoff_s(claimed.row), error_code=TIMEOUT, error_message=message
-    )
-
-
-# --- in the child ---------------------------------------------------------------------------------
-
-
-def _main(claimed: Claimed, pipe: pipes.Connection) -> None:
-    stopping = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    slot, watch = Slot(), Watch()
-    context = JobContext(claimed.row, stopping)
-    is_over = threading.Event()
-    teller = threading.Thread(target=_exchange, args=(pipe, context, stopping, is_over), daemon=True)
-    teller.start()
-    result = run(claimed, context, slot, watch)
-    is_over.set()
-    teller.join()
-    pipe.send(News(context.take_lines(), context.latest_progress))
-    pipe.send(result)
-    pipe.close()
-
-
-def _exchange(pipe: pipes.Connection, context: JobContext, stopping: threading.Event, is_over: threading.Event) -> None:
-    """Send news, take wishes. The horse that is gone takes this process with it (PDEATHSIG of the nursery)."""
-    sent = context.latest_progress
-    wishes: dict[str, Callable[[], None]] = {"cancel": context.cancel, "stop": stopping.set}
-    while not is_over.wait(TELL_S):
+    def _hear(self) -> None:
+        self._wire.flush()
         try:
-            lines, progress = context.take_lines(), context.latest_progress
-            if lines or progress != sent:
-                pipe.send(News(lines, progress))
-                sent = progress
-            while pipe.poll():
-                wishes[pipe.recv()]()
-        except (EOFError, OSError):
-            os._exit(1)
+            for frame in self._wire.frames():
+                self._take(orjson.loads(frame))
+        except (BadFrame, ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("an attempt in a process of its own said what cannot be understood (%s): job=%s",
+                        type(error).__name__, self._claimed.row.id)  # fmt: skip
+            self._kill()
+        with contextlib.suppress(BlockingIOError):
+            try:
+                told = self._keeper.recv(WORD, socket.MSG_DONTWAIT)
+            except ConnectionError:
+                told = b""
+            self._is_over = True
+            self._status = int(told) if told else None
+
+    def _take(self, document: dict[str, Any]) -> None:
+        """Take over news, or the answer. Raises what a document raises that does not fit."""
+        if self._answer is not None:
+            return
+        lines = [
+            Line(dt.datetime.fromisoformat(at), str(level), clean_text(text, LINE_MAX))
+            for at, level, text in document["lines"]
+        ]
+        number, progress = document["progress"]
+        self._context.adopt(lines, (int(number), progress))
+        if answer := document.get("answer"):
+            self._context.has_effects |= bool(answer.pop("has_effects"))
+            end, delay_s = ENDS[answer.pop("end")], float(answer.pop("delay_s"))
+            texts = {name: None if answer[name] is None else str(answer[name]) for name in TEXTS}
+            self._answer = {"end": end, "delay_s": delay_s, **texts}
+
+    def _tell(self, wish: str) -> None:
+        if wish and wish != self._told:
+            self._told = wish
+            self._wire.send(wish.encode())
+
+    def _kill(self) -> None:
+        """Have the keeper end the attempt and all that it started."""
+        if self._is_killed:
+            return
+        self._is_killed = True
+        self._ends_by = time.monotonic() + KILLING_S
+        with contextlib.suppress(OSError):
+            self._keeper.shutdown(socket.SHUT_WR)
+
+    def _ended(self, hard_s: float) -> Ended:
+        row, context = self._claimed.row, self._context
+        if self._answer is not None:
+            return ended(row, context, **self._answer)
+        context.has_effects = True  # nobody saw what it did; the database knows
+        if self._is_late:
+            return ended(
+                row, context, End.RAISED, delay_s=backoff_s(row), error_code=TIMEOUT,
+                error_message=f"the attempt was killed after {hard_s:g} s",
+            )  # fmt: skip
+        if self._status is not None and self._status < 0:
+            raise OSError(-self._status, "the process of an attempt could not be started")
+        how = (
+            "an unknown end" if self._status is None else process.how_it_ended(os.waitstatus_to_exitcode(self._status))
+        )
+        return ended(
+            row,
+            context,
+            End.DIED,
+            error_code="crashed",
+            error_message=f"its process ended with {how}, without an answer",
+        )

@@ -26,7 +26,7 @@ from jobs.models.clock import NOW, parse
 from jobs.rows import Row, columns, fetch
 from jobs.run import is_isolated
 from jobs.sql import db_id, for_update, is_lock, is_postgresql, marks, py_id
-from jobs.verdicts import Judged, Verdict, crashed, overdue, released
+from jobs.verdicts import Judged, Verdict, crashed, overdue, released, terminated
 
 log = logging.getLogger("jobs.leases")
 
@@ -43,6 +43,7 @@ __all__ = [
     "released",
     "renew",
     "running_under",
+    "terminated",
 ]
 
 ROUNDS, ROUND_S = 5, 0.05

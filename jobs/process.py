@@ -9,14 +9,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("jobs.process")
 
 IS_LINUX = sys.platform == "linux"
 
@@ -25,24 +30,99 @@ CLOCK_BOOTTIME = 7  # linux/time.h; goes on while the machine sleeps, unlike CLO
 TIMER_ABSTIME = 1  # linux/time.h
 SIGEV_SIGNAL = 0  # asm-generic/siginfo.h
 
-DRAINED, RECYCLE = 0, 75
-"""Exit codes of a horse: all is done (stop or burst); please start another one (EX_TEMPFAIL of sysexits.h)."""
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37  # linux/prctl.h
+WNOTHREAD = 0x20000000  # linux/wait.h, __WNOTHREAD: only children of the calling thread
+
+HAS_CHILDREN = os.path.exists("/proc/thread-self/children")
+
+MARK = "RUNS_UNDER_LEASE"
+"""The environment variable of all programs that a horse's handlers start: the id of the horse's lease."""
+
+KEEPER = "jobs_keeper"
+"""The first word of the command line of a process that ends an attempt's processes by itself (`nursery.py`)."""
+
+KEEPER_S = 1.0
+"""Seconds that keepers have for that when their horse is dead. Killing a hundred processes takes some milliseconds."""
+
+UNKILLABLE_S = 5.0
+"""Seconds after which a process that SIGKILL does not end is left alone: it waits in the kernel, or is another user's."""
 
 
-def die_with_parent(expected_parent: int) -> None:
-    """Have the kernel kill this process (SIGKILL) when its parent dies.
+def die_with_parent(expected_parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel kill this process (or send that signal) when its parent dies.
 
     Call it in the main thread of a process that the parent's main thread started: the kernel looks at
     the thread that forked. Exits at once when the parent is gone already.
     """
     if IS_LINUX:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        _prctl(PR_SET_PDEATHSIG, number)
     else:
         _watch_parent(expected_parent)
     if os.getppid() != expected_parent:
         os._exit(1)
+
+
+def _prctl(option: int, argument: Any) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, argument, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants whose own parent ends, sessions of their own or not."""
+    if IS_LINUX:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def is_init() -> bool:
+    """Whether orphans come to this process: the first one of a container, or one that was started as a subreaper."""
+    if not IS_LINUX:
+        return False
+    is_subreaper = ctypes.c_int(0)
+    _prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper))
+    return os.getpid() == 1 or bool(is_subreaper.value)
+
+
+def ignore(number: int, frame: object) -> None:
+    """A signal handler that does nothing. Programs that are started from here have the default again: SIG_IGN they
+    would inherit."""
+
+
+def reset_signals() -> None:
+    """Give programs and forks that are started from here the dispositions and the mask of a usual program.
+
+    SIGINT does nothing here: Ctrl-C reaches the worker's parent, which decides. See `default_in_forks`.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    own = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}  # Python ignores the last, and `subprocess` resets it
+    own |= {signal.SIGXFSZ} if hasattr(signal, "SIGXFSZ") else set()
+    for number in signal.valid_signals() - own:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, ignore)
+
+
+def default_in_forks() -> None:
+    """Give forked children of handlers Python's own dispositions of SIGTERM and SIGINT: `Process.terminate()` shall end
+    them, also in the moment in which they begin. Both are blocked until the dispositions are there."""
+    ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    defaults: dict[signal.Signals, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    masks: dict[int, set[int]] = {}
+    """Of the threads that fork just now."""
+
+    def block() -> None:
+        masks[threading.get_ident()] = set(signal.pthread_sigmask(signal.SIG_BLOCK, ours))
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident(), set()))
+
+    def reset() -> None:
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, defaults[number])
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=reset)
 
 
 @contextlib.contextmanager
@@ -154,11 +234,153 @@ def has_one_thread() -> bool:
     return fields is not None and int(fields[17]) == 1
 
 
-def kill_orphans(pid: int, started_at: int) -> None:
-    """Kill what is left of the process group of a leader that is dead (a horse leads one)."""
+def kill_leftovers(lease_id: uuid.UUID, pid: int, started_at: int = 0) -> None:
+    """Kill what a dead horse has left: its process group, and whatever else its handlers started.
+
+    Programs carry the lease in their environment, in whatever session they are; forks in their command line. Keepers
+    end their attempts by themselves and have some time for it. It is over when this returns, but for what is unkillable.
+    """
     fields = _stat(pid)
     if fields is None or int(fields[19]) == started_at:  # else another process has its pid by now
         kill_group(pid)
+    if not IS_LINUX:
+        return
+    marks = (f"{MARK}={lease_id}\0".encode(), f"--lease={lease_id}\0".encode())
+    began = time.monotonic()
+    while found := [(pid, line) for pid in _pids() if (line := _line_of_marked(pid, marks)) is not None]:
+        past_s = time.monotonic() - began
+        if past_s > KEEPER_S + UNKILLABLE_S:
+            log.error("processes do not end: lease=%s pids=%s", lease_id, [pid for pid, _ in found])
+            return
+        for pid, line in found:
+            if past_s > KEEPER_S or not line.startswith(KEEPER.encode()):
+                kill(pid)
+        time.sleep(0.005)
+
+
+def _pids() -> list[int]:
+    if not IS_LINUX:
+        return []
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def _line_of_marked(pid: int, marks: tuple[bytes, bytes]) -> bytes | None:
+    """The command line of a process that carries one of the marks. A process that has ended has neither."""
+    in_environment, in_line = marks
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b" ", b"\0") + b"\0"
+        is_marked = in_line in line or in_environment in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+    except OSError:  # gone, or another user's
+        return None
+    return line if is_marked else None
+
+
+def has_children_of_thread() -> bool:
+    """Whether the calling thread has started a process that was not waited for. One system call."""
+    if not IS_LINUX:
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WNOTHREAD)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def kill_children_of_thread() -> list[int]:
+    """Kill what the calling thread has started, with all that stands below, and wait for it; what it was.
+
+    Not the helpers of `multiprocessing`, which all threads share and which end with this process.
+    """
+    killed: list[int] = []
+    until = time.monotonic() + UNKILLABLE_S
+    while found := set(_children(os.getpid(), threading.get_native_id())) - _helpers():
+        if time.monotonic() > until:
+            log.error("processes do not end: pids=%s", sorted(found))
+            break
+        for pid in _stopped_tree(found):
+            kill(pid)
+        for pid in found:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        killed += [pid for pid in found if pid not in killed]
+        time.sleep(0.001)
+    return killed
+
+
+def _stopped_tree(roots: set[int]) -> set[int]:
+    """The processes below, and the roots themselves, stopped so that they start no others meanwhile."""
+    tree: set[int] = set()
+    fresh = roots
+    while fresh:
+        for pid in fresh:
+            kill(pid, signal.SIGSTOP)
+        tree |= fresh
+        fresh = {child for pid in tree for child in _children(pid)} - tree
+    return tree
+
+
+def _helpers() -> set[int]:
+    """What the standard library keeps for all threads, as far as it was started."""
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    return {getattr(tracker, "_pid", None) or 0, getattr(server, "_forkserver_pid", None) or 0}
+
+
+def children() -> list[int]:
+    """The children of this process."""
+    return _children(os.getpid())
+
+
+def reap() -> dict[int, int]:
+    """The children of this process that have ended, each with its status. For a process all of whose children are ours."""
+    ended: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.update([found])
+    return ended
+
+
+def _children(pid: int, thread: int | None = None) -> list[int]:
+    """Of a process, or of one of its threads."""
+    if not HAS_CHILDREN:  # a kernel without CONFIG_PROC_CHILDREN tells nothing of threads
+        return [] if thread else [one for one in _pids() if (fields := _stat(one)) and int(fields[1]) == pid]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task") if thread is None else [thread]
+        return [int(child) for one in threads for child in Path(f"/proc/{pid}/task/{one}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def kill_children() -> None:
+    """Kill all children of this process, and those that it adopts when they end, until there are none.
+
+    For a process with one thread that adopts orphans. A resource tracker of `multiprocessing` has a moment to remove
+    what its users have left: it ends when they have.
+    """
+    began = time.monotonic()
+    while True:
+        reap()
+        past_s = time.monotonic() - began
+        found = children()
+        if not found or past_s > KEEPER_S + UNKILLABLE_S:
+            return
+        for pid in found:
+            if past_s > KEEPER_S or not _is_tracker(pid):
+                kill(pid)
+        time.sleep(0.001)
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send the signal, unless the process is gone or another user's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def kill_group(pid: int) -> None:
@@ -170,6 +392,43 @@ def rss_mb(pid: int) -> int:
     """Resident memory in MiB; 0 when it is gone."""
     fields = _stat(pid)
     return int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 2**20 if fields else 0
+
+
+PASSED_ON = {getattr(signal, f"SIG{name}") for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CONT", "WINCH")}
+"""Signals that a container's first process passes on to the one that does the work."""
+
+
+def leave_init() -> None:
+    """Go on in a child; this process stays to reap orphans, passes signals on, and ends as the child does."""
+    if not has_one_thread():
+        log.warning("this is the first process of its container and has threads already: orphans are not reaped")
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        die_with_parent(parent)
+        os.setsid()  # Ctrl-C at a terminal reaches the first process, and comes once
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    _reap_until(child)
+
+
+def _reap_until(child: int) -> None:
+    while True:
+        number = signal.sigwait(PASSED_ON | {signal.SIGCHLD})
+        if number != signal.SIGCHLD:
+            kill(child, signal.Signals(number))
+            continue
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)  # the child is there until it ends this
+            if pid == child:
+                exit_code = os.waitstatus_to_exitcode(status)
+                os._exit(exit_code if exit_code >= 0 else 128 - exit_code)
+            if pid == 0:
+                break
 
 
 def command() -> list[str]:

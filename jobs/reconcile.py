@@ -127,7 +127,7 @@ class Housekeeper:
                 dead[lease.id] = f"its lease was not renewed for {conf().lease_s:g} s"
             if self._is_provably_dead(lease):
                 if lease.horse_pid is not None and lease.horse_started is not None:
-                    process.kill_orphans(lease.horse_pid, lease.horse_started)
+                    process.kill_leftovers(lease.id, lease.horse_pid, lease.horse_started)
                 dead[lease.id] = "its process is no more"
         return dead
 

@@ -39,6 +39,12 @@ from jobs.transitions import Claimed, Ended
 TIMEOUT = "timeout"
 """The error code of an attempt that ran too long, however it was ended."""
 
+TERMINATED = "terminated"
+"""The error code of an attempt that was put back because a signal from elsewhere had told its process to stop."""
+
+ALONE = (TIMEOUT, TERMINATED)
+"""After an attempt with one of these error codes the next one runs in a process of its own."""
+
 
 _forks: list[None] = []
 """As many as processes lie between the first one and this one. To ask for the process id takes a system call."""
@@ -185,10 +191,11 @@ def is_isolated(row: Row) -> bool:
     """Whether an attempt runs in a process of its own.
 
     By its type, or because an earlier attempt crashed or ran too long: those that cannot be interrupted
-    take their whole process with them, and with it whoever runs beside them, but not twice.
+    take their whole process with them, and with it whoever runs beside them, but not twice. Likewise where a signal
+    of unknown origin stopped the process: a handler that sends it stops only itself the next time.
     """
     try:
-        return row.crashes > 0 or row.error_code == TIMEOUT or registry.get(row.type).is_isolated
+        return row.crashes > 0 or row.error_code in ALONE or registry.get(row.type).is_isolated
     except UnknownType:
         return False
 

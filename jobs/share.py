@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue as queues
 import socket
 import threading
 import time
 from typing import Any
 
-from jobs.grant import BUSY, LONGEST
+from jobs.grant import BUSY, LONGEST, STOP, STOPPING
 from jobs.handling import Handlers
 from jobs.window import Window
 
@@ -34,6 +35,10 @@ class Share:
         """`quiet_s`: seconds of hardly any load after which the horse is no longer needed; 0: it always is."""
         self._inbox, self._handlers, self._window = inbox, handlers, window
         self._channel, self._quiet_s = channel, quiet_s
+        self.is_told_to_stop = False
+        """Whether the parent has said that it stops this horse."""
+
+        self._has_said_stopping = False
         self._is_owed = False
         """Whether the parent waits to hear that no more threads run than it said."""
 
@@ -45,7 +50,10 @@ class Share:
 
     def _listen(self, channel: socket.socket) -> None:
         while message := channel.recv(LONGEST):
-            self._inbox.put(int(message))
+            if message == STOP:
+                self.is_told_to_stop = True
+            else:
+                self._inbox.put(int(message))
 
     def wait(self, block: bool, timeout: float) -> Any:
         """The next message; time spent here is time without work. `queue.Empty` as usual."""
@@ -75,6 +83,17 @@ class Share:
         if load >= LIGHT or running:
             self._light_since = now
         self._since, self._beside_s, self._waited_s, self._ended = now, beside_s, 0.0, 0
+
+    def say_stopping(self) -> None:
+        """Once a signal has told this horse to stop: the parent counts the grace from then on."""
+        if not self._has_said_stopping:
+            self._has_said_stopping = self._say(STOPPING)
+
+    def say_last(self, word: bytes) -> None:
+        """The last word before the end; waits until the parent has room for it."""
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send(word)
 
     @property
     def is_needless(self) -> bool:

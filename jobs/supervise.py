@@ -24,7 +24,7 @@ from jobs import leases, process
 from jobs.conf import conf
 from jobs.database import connection
 from jobs.foal import Foal, start_horse
-from jobs.grant import Grant
+from jobs.grant import DRAINED, Grant
 from jobs.incarnation import FENCE_SHARE, Incarnation, first_line, forgiving
 from jobs.lifecycle import Actor
 
@@ -35,6 +35,12 @@ LOOK_S = 0.2
 
 HELD_UP = "its lease cannot be renewed, the database does not commit"
 HELD_LOCK = "its process held SQLite's only write lock until the lease could not be renewed"
+
+LATE = "a signal from elsewhere told it to stop, and it did not stop in time"
+
+DEAF = "closed its channel and went on: it became another program"
+DEAF_S = 1.0
+"""Seconds that a horse may live without its end of the channel: the end of a process takes less."""
 
 RESTART_S = (0.2, 5.0)
 """Shortest and longest wait before a horse that crashed soon after its start is followed by the next, in seconds."""
@@ -80,7 +86,7 @@ class Supervisor:
         """The first horse, where it could be forked."""
 
     def run(self) -> int:
-        """Horse after horse; the last one's exit code."""
+        """Horse after horse; 0, or the exit code of the last one if its end was not planned."""
         wait_s = 0.0
         while True:
             present = self._start()
@@ -90,17 +96,19 @@ class Supervisor:
             exit_code = self._watch(present)
             self._end(present, exit_code)
             is_planned = self._is_planned(present, exit_code)
-            if self.stopping.is_set() or exit_code == 0 or self.options.only is not None:
-                return 0 if is_planned else exit_code
-            if self.options.quiet_s and not is_planned and time.monotonic() - began <= STEADY_S:
-                return exit_code  # it was to help, and cannot
+            is_done = self.grant.last_word == DRAINED or self.options.only is not None
+            if self.stopping.is_set() or is_done:
+                return 0 if is_planned else exit_code or 1
+            if self.options.quiet_s and not is_planned:
+                return exit_code or 1  # it was to help: another one comes when it is wanted again
             wait_s = 0.0 if is_planned or time.monotonic() - began > STEADY_S else max(RESTART_S[0], wait_s * 2)
             self._nap(min(wait_s, RESTART_S[1]))
 
     def _is_planned(self, present: Incarnation, exit_code: int) -> bool:
-        """Whether it was meant to end; told to stop in its first second, it has no handler for the signal yet."""
-        was_told = self.stopping.is_set() and exit_code == -signal.SIGTERM
-        return was_told or exit_code in (process.DRAINED, process.RECYCLE) or bool(present.killed)
+        """Whether it was meant to end: it said so, or it was killed on purpose. Its exit code tells nothing, since any handler
+        may end the process by any code; told to stop in its first second, it has no handler for the signal yet."""
+        is_young = self.stopping.is_set() and exit_code == -signal.SIGTERM and not self.grant.running()
+        return is_young or bool(self.grant.last_word or (present.killed and present.killed != DEAF))
 
     def stop(self) -> None:
         """Warm: take nothing new, wait for what runs up to the grace. The second time: at once.
@@ -154,7 +162,7 @@ class Supervisor:
             try:
                 with self.grant.connect() as channel:
                     foal, self.foal = self.foal, None
-                    present.child = start_horse(self._arguments(lease_id), channel.fileno(), foal)
+                    present.child = start_horse(lease_id, self._arguments(lease_id), channel.fileno(), foal)
                 present.keep()
             except BaseException:  # the system has no more processes, threads or files; nobody would re-arm the timer
                 if present.child is not None:
@@ -186,8 +194,13 @@ class Supervisor:
             now = time.monotonic()
             if self.stopping.is_set() and not told_at:
                 told_at = now
+                self.grant.stop()
                 child.send_signal(signal.SIGTERM)
                 child.send_signal(signal.SIGCONT)  # a stopped horse must hear of it
+            elif self.grant.is_stopping and not told_at and not present.terminated_at:
+                present.terminated_at = now
+                log.warning("a signal from elsewhere told horse %d of worker %s to stop; another one follows, after at most %g s",
+                            child.pid, self.options.worker, conf().stop_grace_s)  # fmt: skip
             reason = self._reason_to_kill(present, told_at, now)
             if reason and not present.killed:
                 present.killed = reason
@@ -196,8 +209,9 @@ class Supervisor:
             self.on_look()
             self.grant.look()
             self._nap(LOOK_S)
+        self.grant.look()  # what it said last
         present.is_reaped()
-        process.kill_group(child.pid)  # what it started
+        process.kill_leftovers(present.lease_id, child.pid)
         return child.returncode
 
     def _reason_to_kill(self, present: Incarnation, told_at: float, now: float) -> str:
@@ -207,8 +221,13 @@ class Supervisor:
             return "its lease was revoked"
         if present.culprits:
             return "a job ran past its hard limit"
-        if self.stop_wishes > 1 or (told_at and now - told_at > conf().stop_grace_s):
+        grace_s = conf().stop_grace_s
+        if self.stop_wishes > 1 or (told_at and now - told_at > grace_s):
             return "it did not stop in time"
+        if present.terminated_at and now - present.terminated_at > grace_s:
+            return LATE
+        if self.grant.closed_at and now - self.grant.closed_at > DEAF_S:
+            return DEAF
         wish, self.kill_wish = self.kill_wish, ""
         return wish
 
@@ -217,13 +236,17 @@ class Supervisor:
         ran, begun = self.grant.running(), self.grant.begun()
         if present.culprits:
             verdict = leases.overdue(present.culprits)
+        elif present.killed == LATE:
+            verdict = leases.terminated(ran)
         elif present.killed == HELD_UP and leases.is_lock_free_now():
             verdict = leases.crashed(HELD_LOCK, ran)
         elif self._is_planned(present, exit_code):
             verdict = leases.released
         else:
-            verdict = leases.crashed(f"the process that ran it ended with {process.how_it_ended(exit_code)}", ran)
-            log.warning("worker %s: its horse ended with %s", self.options.worker, process.how_it_ended(exit_code))
+            how = present.killed or f"ended with {process.how_it_ended(exit_code)}, without a word"
+            verdict = leases.crashed(f"the process that ran it {how}", ran)
+            log.warning("worker %s: its horse %s; it ran %s", self.options.worker, how,
+                        ", ".join(f"job={job_id}" for job_id in ran) or "nothing")  # fmt: skip
         give_up = None
         while True:
             try:

@@ -15,11 +15,14 @@ import orjson
 
 from jobs.lifecycle import End
 from jobs.rows import Row
-from jobs.run import TIMEOUT, backoff_s, budget_of, is_isolated
+from jobs.run import TERMINATED, TIMEOUT, backoff_s, budget_of, is_isolated
 from jobs.sql import py_id
 from jobs.transitions import Ended
 
 RELEASED, CRASHED, OVERDUE = "released", "crashed", "overdue"
+
+ENDS = {CRASHED: (End.DIED, "crashed"), OVERDUE: (End.RAISED, TIMEOUT), TERMINATED: (End.RELEASED, TERMINATED)}
+"""How those end whom a verdict names, and the code of their error. A signal costs nobody a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,12 @@ class Verdict:
     """What is to become of the running jobs of a lease."""
 
     kind: str
-    """released: told to stop, nobody is to blame. crashed: the process died. overdue: it was killed for some jobs."""
+    """released: told to stop, nobody is to blame. crashed: the process died. overdue: it was killed for some jobs.
+    terminated: a signal that the parent did not send stopped it; nobody is charged."""
 
     why: str = ""
     ran: frozenset[uuid.UUID] | None = None
-    """Of a crash: the jobs that ran in the process; None means that nobody knows."""
+    """Of a crash or a signal: the jobs that ran in the process; None means that nobody knows."""
 
     late: Mapping[uuid.UUID, str] = field(default_factory=dict)
     """The jobs past their hard limit, each with a sentence."""
@@ -42,6 +46,8 @@ class Verdict:
         culprits = {job_id: why for job_id, why in self.late.items() if job_id in ids}
         if self.kind == CRASHED:
             culprits = dict.fromkeys(self._suspects(rows, begun), self.why)
+        elif self.kind == TERMINATED:
+            culprits = dict.fromkeys(ids & (self.ran or frozenset()), self.why)
         return Judged(self.kind, self.why, culprits, None if begun is None else frozenset(begun & ids))
 
     def _suspects(self, rows: Sequence[Row], begun: Set[uuid.UUID] | None) -> Set[uuid.UUID]:
@@ -62,7 +68,7 @@ class Judged:
     kind: str
     why: str
     culprits: Mapping[uuid.UUID, str]
-    """Who pays, each with the sentence that its error says."""
+    """Whom it names, each with the sentence that its error says: who pays, or what a signal interrupted."""
 
     begun: frozenset[uuid.UUID] | None
     """The jobs whose handlers were started; None means that nobody knows."""
@@ -88,7 +94,7 @@ class Judged:
 
     def _end_of(self, row: Row) -> Ended:
         if row.id in self.culprits:
-            end, code = (End.RAISED, TIMEOUT) if self.kind == OVERDUE else (End.DIED, "crashed")
+            end, code = ENDS[self.kind]
             return _ended(row, end, code, self.culprits[row.id])
         is_begun = self.begun is None or row.id in self.begun
         return _ended(row, End.RELEASED if is_begun else End.UNBEGUN)
@@ -101,6 +107,13 @@ released = Verdict(RELEASED)
 def crashed(why: str, ran: Set[uuid.UUID] | None = None) -> Verdict:
     """The process died: a crash for each job that ran in it, as far as it is known which of those that it had claimed."""
     return Verdict(CRASHED, why, None if ran is None else frozenset(ran))
+
+
+def terminated(ran: Set[uuid.UUID]) -> Verdict:
+    """A signal that the parent did not send stopped the horse: nobody is charged, and what did not end within the grace
+    runs alone the next time, since it may have sent the signal itself."""
+    why = "a signal from elsewhere told the process that ran it to stop, and it did not end within the grace"
+    return Verdict(TERMINATED, why, frozenset(ran))
 
 
 def overdue(culprits: Mapping[uuid.UUID, str]) -> Verdict:

@@ -19,10 +19,10 @@ import orjson
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
-from django.db import ProgrammingError
+from django.db import ProgrammingError, connections
 from redis.exceptions import RedisError
 
-from jobs import streams
+from jobs import process, streams
 from jobs.errors import JobNotFound, JobsError, KeyReused
 
 INVALID, KEY_CONFLICT = 2, 3
@@ -121,6 +121,16 @@ class JobsCommand(Lasting):
 
     def print_json(self, document: Any) -> None:
         self.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def leave_init() -> None:
+    """As the first process of a container, go on in a child: the first process reaps orphans and passes signals on.
+
+    For commands that run for long. It forks, and so comes before threads; connections are not shared.
+    """
+    if process.is_init():
+        connections.close_all()
+        process.leave_init()
 
 
 def operator_name() -> str:

@@ -35,6 +35,8 @@ class Command(Lasting):
 
     def handle(self, *args: Any, **options: Any) -> None:
         process.die_with_parent(options["parent"])
+        process.reset_signals()
+        os.environ[process.MARK] = str(options["lease"])
         process.allow_blocking_in_event_loops()
         horse = Horse(
             lease_id=options["lease"],
@@ -51,8 +53,8 @@ class Command(Lasting):
         process.spare_the_collector()
         be_brief()
         signal.signal(signal.SIGTERM, horse.stop)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
-        exit_code = horse.work()
+        process.default_in_forks()
+        horse.work()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(exit_code)  # handler threads and isolated attempts are over; nothing waits for daemons
+        os._exit(0)  # handler threads and isolated attempts are over; nothing waits for daemons

@@ -11,7 +11,7 @@ from django_rq.management.commands.rqscheduler import Command as DjangoRqCommand
 from jobs import queue
 from jobs.checks import TAG
 from jobs.conf import conf, rq_queues
-from jobs.management.base import Lasting, write_pid
+from jobs.management.base import Lasting, leave_init, write_pid
 from jobs.rq_classes import ours_in_rq
 from jobs.scheduler import Scheduler
 
@@ -36,6 +36,7 @@ class Command(Lasting, DjangoRqCommand):
         name = options["queue"] or conf().queues[0]
         if options["interval"] is not None and options["interval"] < 1:
             raise CommandError("--interval is at least 1 second.", returncode=2)
+        leave_init()
         if name not in conf().queues:
             self._serve_others(name, options)
             return

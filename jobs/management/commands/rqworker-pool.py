@@ -16,7 +16,7 @@ from django.core.management.base import CommandError
 from jobs import process
 from jobs.checks import TAG
 from jobs.conf import conf
-from jobs.management.base import Lasting, write_pid
+from jobs.management.base import Lasting, leave_init, write_pid
 from jobs.management.commands.rqworker import require_known
 from jobs.rq_classes import theirs
 
@@ -58,6 +58,7 @@ class Command(Lasting):
         command += [f"--{name}={value}" for name in CLASSES if (value := options[name.replace("-", "_")])]
         command += [f"--concurrency={options['concurrency']}"] if options["concurrency"] else []
         command += ["--burst"] if options["burst"] else []
+        leave_init()
         write_pid(options["pid"])
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -19,7 +19,7 @@ from rq.worker.base import BaseWorker
 from jobs import queue, queue_names
 from jobs.checks import TAG
 from jobs.conf import conf
-from jobs.management.base import Lasting, write_pid
+from jobs.management.base import Lasting, leave_init, write_pid
 from jobs.rq_classes import stock_class, theirs, with_kept_lists
 from jobs.worker import Worker
 
@@ -42,6 +42,7 @@ class Command(Lasting, DjangoRqCommand):
         parser.set_defaults(serializer=None)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        leave_init()
         if options["reload"]:
             run_reloading()
             return

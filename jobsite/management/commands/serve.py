@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from django.core.management.base import CommandParser
 
-from jobs.management.base import Lasting
+from jobs.management.base import Lasting, leave_init
 from jobsite import listening
 from jobsite.protocol import Protocol
 
@@ -42,6 +42,7 @@ class Command(Lasting):
         parser.add_argument("--access-log", action="store_true", help="log a line for each request")
 
     def handle(self, *, host: str, port: int, access_log: bool, **options: Any) -> None:
+        leave_init()
         listener = listening.listen(host, port)
         port = listener.getsockname()[1]
         config = uvicorn.Config(

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 
-from jobs.management.base import Lasting
+from jobs.management.base import Lasting, leave_init
 from jobsite import broker, development, listening, reloading
 from jobsite.supervisor import Child, Printer, Supervisor, manage
 
@@ -44,6 +44,7 @@ class Command(Lasting):
         parser.add_argument("--no-demo", action="store_true", help="leave out the type `echo`")
 
     def handle(self, *, host: str, port: int, only: Sequence[str], workers: int, **options: Any) -> None:
+        leave_init()
         if "api" in only:
             with listening.listen(host, port) as probe:  # a port that is taken is said here; 0 becomes a free one
                 port = probe.getsockname()[1]
