@@ -145,6 +145,23 @@ def verdict_is_not_kept() -> None:
     leases._revoke = judge_again
 
 
+def exit_code_is_believed() -> None:
+    """A horse that ends with exit code 0 or 75 has drained, whatever it said."""
+    from jobs.supervise import Supervisor
+
+    is_planned = Supervisor._is_planned
+    Supervisor._is_planned = lambda self, present, code: code in (0, 75) or is_planned(self, present, code)  # type: ignore[method-assign]
+
+
+def programs_are_left() -> None:
+    """Nobody ends what an attempt has started."""
+    from jobs import process
+
+    process.kill_children = lambda *arguments, **options: None
+    process.children = lambda *arguments: []
+    process.kill_leftovers = lambda *arguments, **options: None
+
+
 def replica_is_read() -> None:
     """Routers of the project decide where decisions are read."""
     from jobs import database
@@ -218,6 +235,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "worlds are shared": worlds_are_shared,
     "lock is an outage": lock_is_an_outage,
     "verdict is not kept": verdict_is_not_kept,
+    "exit code is believed": exit_code_is_believed,
+    "programs are left": programs_are_left,
     "replica is read": replica_is_read,
     "everybody keeps house": everybody_keeps_house,
     "rival is a loss": rival_is_a_loss,

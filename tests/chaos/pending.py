@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-HOSTILE = frozenset({"exits", "offspring", "programs"})
-FAULTS = frozenset({"leave transaction behind", "signal horse"})
+HOSTILE = frozenset({"masks"})
+FAULTS: frozenset[str] = frozenset()
 LAWS: frozenset[str] = frozenset()

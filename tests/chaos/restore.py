@@ -49,9 +49,7 @@ def _violations(site: Site) -> Iterator[str]:
     site.start_all()
     yield from _look(site, lost, newest, "after the restore")
     epoch = _epoch(site)
-    with site.redis() as redis:
-        redis.delete("jobs:beat")
-    _eventually(lambda: _epoch(site) > epoch, "a Redis without its beat was not filled anew")
+    _eventually(lambda: _lose_beat(site) or _epoch(site) > epoch, "a Redis without its beat was not filled anew")
     yield from _look(site, lost, newest, "after the restore and one more loss")
     yield from _look_at_running(running)
 
@@ -67,6 +65,12 @@ def _look(site: Site, lost: list[str], newest: int, when: str) -> Iterator[str]:
         status = _status(site, job_id)
         if status is not None:
             yield f"{when} job {job_id} is answered as {status}, and the database does not have it"
+
+
+def _lose_beat(site: Site) -> None:
+    """A housekeeper that has looked already writes it once more, so it is lost again and again."""
+    with site.redis() as redis:
+        redis.delete("jobs:beat")
 
 
 def _look_at_running(running: list[str]) -> Iterator[str]:

@@ -26,6 +26,8 @@ SEEN_BY = {
     "worlds are shared": ("kill scheduler", {"I17"}),
     "lock is an outage": ("lock running rows", {"I18"}),
     "verdict is not kept": ("stop with locked rows", {"I19"}),
+    "exit code is believed": ("kill scheduler", {"I1", "I14"}),
+    "programs are left": ("kill scheduler", {"I16"}),
     "replica is read": ("hold replica", {"I3", "I10"}),
     "everybody keeps house": ("containers", {"I21"}),
     "rival is a loss": ("rival", {"I20"}),
@@ -38,6 +40,8 @@ SEEN_BY = {
 HOSTILE = {
     "nothing is refused": "refused",
     "worlds are shared": "spoiler, world",
+    "exit code is believed": "exits",
+    "programs are left": "offspring",
     "replica is read": "flip",
 }
 """By mutant: the hostile jobs that bring it out; others need none."""

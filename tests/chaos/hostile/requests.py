@@ -15,7 +15,7 @@ DEADLY = ("chaos-exits", "chaos-exits-apart", "chaos-offspring", "chaos-offsprin
 """Types whose attempts may take their process down."""
 
 
-KINDS = ("refused", "rolled back", "flip", "exits", "offspring", "spoiler", "world", "programs")
+KINDS = ("refused", "rolled back", "flip", "exits", "offspring", "spoiler", "masks", "world", "programs")
 
 
 def named(kind: Callable[[], Any]) -> str:
@@ -32,7 +32,7 @@ class HostileClient(Client):
         self._acts = {self._new: 90, self._again: 10}
         every: dict[Callable[[], tuple[str, dict[str, Any]]], int] = {
             self._refused: 20, self._rolled_back: 4, self._flip: 10, self._exits: 14, self._offspring: 16,
-            self._spoiler: 12, self._world: 14, self._programs: 10,
+            self._spoiler: 12, self._masks: 4, self._world: 14, self._programs: 10,
         }  # fmt: skip
         self._kinds = {kind: weight for kind, weight in every.items() if named(kind) in kinds}
 
@@ -72,6 +72,9 @@ class HostileClient(Client):
 
     def _spoiler(self) -> tuple[str, dict[str, Any]]:
         return self._apart("chaos-spoiler"), {}
+
+    def _masks(self) -> tuple[str, dict[str, Any]]:
+        return "chaos-spoiler", {"mask": True}
 
     def _world(self) -> tuple[str, dict[str, Any]]:
         return self._apart("chaos-world"), {}

@@ -42,6 +42,8 @@ class World(BaseModel):
 @handler("chaos-spoiler")
 def spoiler(job: JobContext, payload: dict[str, Any]) -> str:
     """Spoil what belongs to a thread, and its session in the database."""
+    if payload.get("mask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     return _spoil(job)
 
 
@@ -61,7 +63,6 @@ def _spoil(job: JobContext) -> str:
     timezone.activate("Asia/Tokyo")
     translation.activate("de")
     decimal.getcontext().prec = 3
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET statement_timeout = 1")
