@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from pydantic import ValidationError
 
 from jobs import registry
-from jobs.conf import PREFIX, Conf, conf, foreign, nearest
+from jobs.conf import PREFIX, Conf, conf, database_alias, foreign, nearest
 
 BEATS_IN_A_LEASE = 3
 """A lease must survive two renewals that fail."""
@@ -111,7 +111,7 @@ def engine_is_ours(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterabl
 @register(TAG)
 def databases_keep_promises(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterable[CheckMessage]:
     """What an acknowledged job rests on, database by database."""
-    alias = _stated_alias()
+    alias = database_alias()
     if alias not in settings.DATABASES:
         yield Error(
             f"JOBS_DATABASE={alias!r} is not in DATABASES.",
@@ -166,11 +166,6 @@ def _postgresql_keeps_promises(options: str) -> Iterable[CheckMessage]:
                 hint=f"{why}: set it to {value} in OPTIONS['options'].",
                 id=f"jobs.{id}",
             )
-
-
-def _stated_alias() -> str:
-    """The alias as far as it can be read: the other settings may be wrong."""
-    return str(getattr(settings, f"{PREFIX}DATABASE", Conf.model_fields["database"].default))
 
 
 def _sqlite_keeps_promises(options: dict[str, Any]) -> Iterable[CheckMessage]:

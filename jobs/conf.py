@@ -156,6 +156,11 @@ def rq_options() -> dict[str, Any]:
     return getattr(django_settings, "RQ", None) or {}
 
 
+def database_alias() -> str:
+    """Return `JOBS_DATABASE`, also while other settings are not valid: checks and routers ask before anything is judged."""
+    return str(getattr(django_settings, f"{PREFIX}DATABASE", Conf.model_fields["database"].default))
+
+
 @lru_cache(maxsize=1)
 def conf() -> Conf:
     """The settings, read once. Raises pydantic.ValidationError, which `checks.py` puts into words."""

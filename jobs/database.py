@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionRouter
 from django.utils.functional import cached_property
 
-from jobs.conf import conf
+from jobs.conf import database_alias
 
 log = logging.getLogger("jobs.database")
 
@@ -26,9 +26,7 @@ LABEL = "jobs"
 """The app whose models live in that database."""
 
 
-def alias() -> str:
-    """The name of the job system's database in `DATABASES`."""
-    return conf().database
+alias = database_alias
 
 
 class _Connection:

@@ -27,6 +27,7 @@ def site(world: World) -> World:
     return world
 
 
+@pytest.mark.timeout(600)  # a dozen commands, each of which starts Django
 def test_every_marked_command_does_what_the_readme_says(site):
     marked = blocks(README, "sh")
     assert len(marked) > 8
@@ -37,7 +38,7 @@ def test_every_marked_command_does_what_the_readme_says(site):
         env=site.environment({"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for block, output in zip(marked, done.stdout.split(MARK), strict=False):
