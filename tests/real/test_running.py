@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections import Counter
 from pathlib import Path
 
 from django.db import transaction
@@ -177,10 +176,11 @@ def test_nothing_waits_behind_slow_jobs_that_was_claimed_with_quick_ones(world: 
     quick += [echo(value=number) for number in range(30)]
     world.worker("--concurrency", "1")
     reached(slow, "running")
-    eventually(lambda: not Job.objects.filter(id__in=quick, status="running").exists(), 1.5)
+    eventually(lambda: not Job.objects.filter(id__in=quick, status="running").exists(), 10)
     world.worker("--concurrency", "1")
     all_reached(quick, "succeeded")
     assert Job.objects.get(id=slow).status == "running"
-    stories = Counter(tuple(story(job_id)) for job_id in quick)
-    assert {event for events in stories for event in events} == {"submit", "start", "release", "succeed"}
-    assert stories["submit", "start", "succeed"] > len(quick) / 2
+    jobs = Job.objects.filter(id__in=quick)
+    assert jobs.filter(version__gt=3).exists(), "nothing was claimed ahead and given back"
+    assert set(jobs.values_list("attempt", flat=True)) == {1}
+    assert {tuple(story(job_id)) for job_id in quick} == {("submit", "start", "succeed")}
