@@ -7,6 +7,7 @@ language and URLconf, ends with its attempt.
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ class State:
     """What one thread gives to each of its attempts."""
 
     def __init__(self) -> None:
+        self.signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.connections = [weakref.ref(connection) for connection in connections.all(initialized_only=True)]
         self.context = Context()
         self.context.run(self._furnish)
@@ -78,6 +80,7 @@ class State:
 
     def clean(self) -> None:
         """After each attempt."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.signal_mask)  # programs of the next one would inherit a change
         _leave_no_transaction()
         if len(self.connections) > 1:
             self.clean_helper()
@@ -102,6 +105,8 @@ def _leave_no_transaction() -> None:
             with contextlib.suppress(Exception):  # closed, a cursor that the handler keeps would keep SQLite's lock
                 connection.connection.rollback()
             connection.close()
+        elif getattr(connection.connection, "is_altered", False):
+            connection.close()  # SQLite's modes and temporary tables are a handler's own
         else:
             connection.close_if_unusable_or_obsolete()
             if hasattr(connection.connection, "give_turn"):  # an interrupt may have come while it was given

@@ -15,8 +15,14 @@ WRITES = ("BEGIN", "INSERT", "UPDATE", "DELETE", "REPLAC")
 """Beginnings, of up to six letters, of statements that take the write lock; some begin otherwise, and do without a turn."""
 
 
+ALTERS = ("PRAGMA", "ATTACH", "DETACH", "CREATE")
+"""Beginnings of statements after which the connection may be another one than a new one would be: modes, temporary tables."""
+
+
 class Connection(sqlite3.Connection):
     turns: Turns | None = None
+    is_altered = False
+    """True once a cursor of Django's has executed one of `ALTERS`."""
 
     def take_turn(self) -> None:
         """Raises what SQLite raises when the lock is not free in time; `give_turn` must follow all the same."""
@@ -51,7 +57,10 @@ class Cursor(base.SQLiteCursorWrapper):
     def execute(self, query: str, params: Any = None) -> Any:
         connection: Any = self.connection
         try:
-            if not connection.in_transaction and query.lstrip()[:6].rstrip().upper() in WRITES:
+            beginning = query.lstrip()[:6].rstrip().upper()
+            if beginning in ALTERS:
+                connection.is_altered = True
+            elif beginning in WRITES and not connection.in_transaction:
                 connection.take_turn()
             return super().execute(query, params)
         finally:

@@ -36,9 +36,6 @@ def main() -> int:
     parser.add_argument(
         "--hostile", default="", help="only these kinds of hostile jobs, separated by commas; none: nothing hostile"
     )
-    parser.add_argument(
-        "--pending", action="store_true", help="with what shows defects that are known and not mended yet"
-    )
     parser.add_argument("--mutant", default="", help="take out one safeguard: the checker must see it")
     parser.add_argument("--drain", type=float, default=DRAIN_S, help="seconds that jobs may take to end after healing")
     parser.add_argument("--keep", action="store_true", help="keep the folder: history, logs, database")
@@ -70,18 +67,17 @@ def main() -> int:
 
 
 def _run(site: Site, history: History, options: argparse.Namespace) -> list[tuple[str, str]]:
-    from tests.chaos import checker, hostile_faults, pending, restore, watch
+    from tests.chaos import checker, hostile_faults, restore, watch
     from tests.chaos.clients import Client
     from tests.chaos.hostile.requests import KINDS, HostileClient
     from tests.chaos.nemesis import Nemesis
     from tests.chaos.play import CLIENTS, chosen, play
 
     clients = [Client(site, history, f"client-{n}", f"{options.seed}/{n}") for n in range(CLIENTS)]
-    left_out = frozenset() if options.pending else pending.HOSTILE | pending.FAULTS | pending.LAWS
-    hostile = [kind for kind in chosen(options.hostile) or KINDS if kind not in left_out]
+    hostile = chosen(options.hostile) or KINDS
     clients.append(HostileClient(site, history, "stranger", f"{options.seed}/stranger", hostile))
     only = chosen(options.faults)
-    kinds = {name: fault for name, fault in hostile_faults.kinds(site.database).items() if name not in left_out}
+    kinds = hostile_faults.kinds(site.database)
     nemesis = Nemesis(site, history, f"{options.seed}/nemesis", only, kinds)
     site.on_end = lambda role, pid, code: history.note("harness", "ended", role=role, pid=pid, code=code)
     watcher = watch.Watcher(site, history)
@@ -93,8 +89,8 @@ def _run(site: Site, history: History, options: argparse.Namespace) -> list[tupl
     history.note("harness", "quiet", commands=watch.commands_a_second(site, QUIET_S))
     watcher.stopping.set()
     watcher.join()
-    broken = [found for found in checker.violations(checker.gather(site, history)) if found[0] not in left_out]
-    if (not only or restore.NAME in only) and restore.NAME not in left_out:
+    broken = checker.violations(checker.gather(site, history))
+    if not only or restore.NAME in only:
         broken += [("I24", words) for words in restore.violations(site)]
     return broken
 

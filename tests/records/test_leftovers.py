@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -138,3 +139,36 @@ def test_a_process_that_a_handler_forks_ends_with_its_part_of_the_handler(
 
     job = lives.attempt(lives.submit(register(forking)))
     assert (job.status, job.result, job.attempt) == (Status.SUCCEEDED, code, 1)
+
+
+def alter_the_session() -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA synchronous = OFF")
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("SET synchronous_commit = off; SET default_transaction_read_only = on")
+
+
+def session() -> tuple[str, ...]:
+    names = (
+        ("PRAGMA synchronous", "PRAGMA query_only")
+        if connection.vendor == "sqlite"
+        else ("SHOW synchronous_commit", "SHOW default_transaction_read_only")
+    )
+    with connection.cursor() as cursor:
+        return tuple(str(cursor.execute(name).fetchone()[0]) for name in names)
+
+
+def test_modes_of_the_session_end_with_the_attempt(register: Register) -> None:
+    """Else the next one's effects would not be on the disk when they are begun, or could not be recorded at all."""
+    before = session()
+    lives.attempt(lives.submit(register(lambda job, payload: alter_the_session())))
+    assert session() == before
+
+
+def test_the_signal_mask_ends_with_the_attempt(register: Register) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    block = {signal.SIGTERM, signal.SIGUSR1} - before
+    lives.attempt(lives.submit(register(lambda job, payload: signal.pthread_sigmask(signal.SIG_BLOCK, block) and None)))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
