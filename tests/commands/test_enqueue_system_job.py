@@ -149,7 +149,7 @@ def test_it_is_accepted_while_redis_is_away(world: World) -> None:
 def test_a_database_that_is_not_set_up_is_said_in_a_sentence(world: World, tmp_path: Path) -> None:
     code, log = world.run("enqueue_system_job", "echo", DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     assert code == 1
-    assert log.endswith("CommandError: The database has not been set up: run `manage.py migrate`.\n")
+    assert log.endswith("CommandError: The database has not been set up: run `python manage.py migrate`.\n")
     assert "Traceback" not in log
 
 

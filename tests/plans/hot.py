@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 import jobs
-from jobs import leases, mirror, operate, stats, transitions, why
+from jobs import leases, mirror, operate, polls, stats, transitions, why
 from jobs.commit import Recorder
 from jobs.envelope import parse
 from jobs.keys import known_keys, note_replays
@@ -146,7 +146,7 @@ def _work(crowd: Crowd) -> dict[str, Callable[[], object]]:
         "claim": claim,
         "end": end,
         "look for cancel requests": lambda: recorder.commit(Work([], [], [], True, {})),
-        "oldest queued": lambda: recorder.oldest_queued(("high", "default", "low"), GROUP),
+        "oldest queued": lambda: polls.oldest_queued(("high", "default", "low"), GROUP),
         "status": lambda: mirror.rows_of([finished]),
         "hard limits": lambda: leases.HardLimits(crowd.lease.id).passed(set),
         "renew": lambda: leases.renew(crowd.lease.id, 10),
