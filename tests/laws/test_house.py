@@ -111,11 +111,6 @@ def test_only_conf_reads_the_settings_of_the_job_system() -> None:
     assert environment - {"conf.py", "checks.py"} == set()
 
 
-def test_no_file_of_the_app_is_longer_than_a_reader_likes() -> None:
-    long = {name_of(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 250}
-    assert long == {}
-
-
 # --- documented once ----------------------------------------------------------------------------------
 
 
