@@ -36,7 +36,14 @@ from jobs.effects.terms import (
     as_answer,
     proves,
 )
-from jobs.effects.transactions import await_other_threads, check_duration, check_transaction, refusal, refuse_inside
+from jobs.effects.transactions import (
+    await_other_threads,
+    check_duration,
+    check_transaction,
+    in_our_database_only,
+    refusal,
+    refuse_inside,
+)
 from jobs.errors import EffectHeld, Permanent, Retry
 from jobs.interrupts import Slot
 from jobs.models.effect import effect_key
@@ -93,7 +100,8 @@ def transactional_effect(attempt: Attempt, slot: Slot, terms: Terms) -> Iterator
             if row is not None and row.status == "done":  # settled by a person since we looked
                 yield _handle(attempt, terms, is_pending=False, result=row.result)
                 return
-            yield handle
+            with in_our_database_only(terms):
+                yield handle
             check_duration(terms, time.monotonic() - began)
             result = None if handle.result is None else to_json(handle.result, conf().result_max_bytes)
             with slot.masked():

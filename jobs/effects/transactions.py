@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -58,6 +61,35 @@ def refusal(attempt: Attempt, terms: Terms, why: str) -> EffectInTransaction:
     )
     attempt.refused.append(error)
     return error
+
+
+WRITES = re.compile(
+    r"(\s|/\*.*?\*/|--[^\n]*\n)*"
+    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|WITH\b.*\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The beginning of a statement that changes rows."""
+
+
+@contextlib.contextmanager
+def in_our_database_only(terms: Terms) -> Iterator[None]:
+    """Inside the block of a transactional effect the thread's other connections of Django's may read only: their commit is not ours."""
+
+    def refuse(execute: Callable[..., Any], sql: Any, parameters: Any, many: bool, context: dict[str, Any]) -> Any:
+        if WRITES.match(sql if isinstance(sql, str) else sql.as_string(context["connection"].connection)):
+            raise RuntimeError(
+                f"the block of the transactional effect {terms.name!r} was to write into the database"
+                f" {context['connection'].alias!r}: only what is in JOBS_DATABASE ({alias()!r}) is committed together with"
+                " the effect; nothing was written there, and it is not done"
+            )
+        return execute(sql, parameters, many, context)
+
+    own = connections[alias()]
+    with contextlib.ExitStack() as stack:
+        for name in connections:
+            if (other := connections[name]) is not own:
+                stack.enter_context(other.execute_wrapper(refuse))
+        yield
 
 
 def check_duration(terms: Terms, seconds: float) -> None:
