@@ -5,8 +5,8 @@ larger the groups; a lone request is committed at once. Clients that wait for th
 with their next requests: so a group waits a moment for as many as were under way last, while some still arrive.
 Else they would fall apart into a small and a large group by turns, which cost a commit each.
 
-A second thread watches the first one. A commit that takes too long is given up: its requests get an error, and another
-thread goes on with the next ones. Nobody waits for a thread that died.
+A second thread watches the first one. A commit that takes too long, or what follows it, is given up: requests that have no
+answer yet get an error, and another thread goes on with the next ones. Nobody waits for a thread that died.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Committer(Generic[Item, Result]):
     """What it has taken and not answered yet."""
 
     since: float = math.inf
-    """When its present commit began, by the monotonic clock."""
+    """When its present commit, or what follows that, began, by the monotonic clock."""
 
     is_over: bool = False
 
@@ -158,7 +158,10 @@ class Group(Generic[Item, Result]):
                 if self._waiting is waiting:
                     self._follow()
             log.error(
-                "a commit of %d requests for %s took over %g s; it was given up", len(me.held), self._name, LATE_S
+                "a commit of %d requests for %s, or what follows it, took over %g s; it was given up",
+                len(me.held),
+                self._name,
+                LATE_S,
             )
             _fail_open(me.held)
 
@@ -181,16 +184,22 @@ class Group(Generic[Item, Result]):
             group[:] = taken
             me.since = time.monotonic()
             settle = self._committed(taken)
-            with self._lock:
-                me.since = math.inf
-                if me.is_over:  # it was given up; another thread has taken over
-                    return
+            if not self._goes_on(me, time.monotonic()):
+                return
             group = []
             _fill(group, waiting)
             me.held = [*taken, *group]
             expected = _size(me.held)
             settle()
+            if not self._goes_on(me, math.inf):
+                return
             me.held = group
+
+    def _goes_on(self, me: _Committer[Item, Result], since: float) -> bool:
+        """Note since when it is at work. False where it was given up, and another thread has taken over."""
+        with self._lock:
+            me.since = since
+            return not me.is_over
 
     def _committed(self, group: list[Bundle[Item, Result]]) -> Callable[[], None]:
         """Commit the group. What it returns tells everybody."""

@@ -300,6 +300,30 @@ def test_a_commit_that_hangs_is_given_up_and_others_go_on(monkeypatch: pytest.Mo
     assert not told.is_set()
 
 
+def test_what_follows_a_commit_and_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.group.LATE_S", 0.3)
+    monkeypatch.setattr("jobs.group.LOOK_S", 0.05)
+    entered, go = threading.Event(), threading.Event()
+    committed: list[int] = []
+
+    def commit(items: Any) -> Any:
+        committed.extend(items)
+        return items
+
+    def after(items: Any, results: Any) -> None:
+        if 0 in items:
+            entered.set()
+            go.wait(30)
+
+    group: Group[int, int] = Group("test", commit, after)
+    assert group.offer(0).result(10) == 0
+    entered.wait(10)
+    assert group.offer(1).result(10) == 1
+    go.set()
+    assert group.offer(2).result(10) == 2
+    assert committed == [0, 1, 2]
+
+
 def test_a_thread_that_dies_is_followed_by_another_and_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
     deaths, is_offered = [SystemExit("ended from outside")], threading.Event()
 
