@@ -27,7 +27,7 @@ BEHIND = 5
 """Beats that Redis may be behind without having lost anything but what `repush_lost` finds by itself."""
 
 MOST_EPOCH = 2**31
-"""An epoch of Redis from here on is not one of ours: nobody counts so far."""
+"""From here on an epoch of Redis does not raise the database's: nobody counts so far. It is known again where it has that one."""
 
 
 class Found(Enum):
@@ -64,7 +64,7 @@ def look(beat: int, epoch: int, mark: str, is_gone: Callable[[str], bool]) -> Lo
         copied_epoch, copied_beat = copied
     except ValueError:
         copied_epoch = copied_beat = 0
-    highest = max(redis_epoch, copied_epoch if 0 < copied_epoch < MOST_EPOCH else 0)
+    highest = max((known for known in (redis_epoch, copied_epoch) if 0 < known < MOST_EPOCH), default=0)
     writer = (alive or b"").decode("ascii", "replace")
 
     def judged() -> Found:
@@ -88,7 +88,7 @@ def _epoch(text: bytes | None) -> int:
         value = int(text or b"0", 16)
     except ValueError:
         return 0
-    return value if len(text or b"") == 8 and 0 <= value < MOST_EPOCH else 0
+    return value if len(text or b"") == 8 else 0
 
 
 def _is_half_missing() -> bool:

@@ -225,6 +225,15 @@ def test_after_a_restore_and_one_more_loss_no_status_of_the_lost_future_is_answe
     assert one.turn() is None
 
 
+@pytest.mark.parametrize(("found", "epoch"), [("7fffffff", 2**31), ("ffffffff", 2)])
+def test_an_epoch_that_somebody_wrote_into_redis_costs_one_rebuild(found: str, epoch: int) -> None:
+    one = keep_house(2)
+    queue.broker().set("jobs:epoch", found)
+    for _ in range(3):
+        assert one.turn() is not None
+    assert epochs() == (epoch, epoch)
+
+
 @pytest.mark.parametrize("is_newer", [False, True])
 def test_jobs_that_ran_at_the_time_of_the_backup_are_not_charged_for_the_restore(is_newer: bool) -> None:
     """Three times in a row. A lease of the time after it pays as usual."""
