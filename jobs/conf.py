@@ -93,6 +93,11 @@ class Conf(BaseModel):
         return text
 
     @property
+    def existing_dir(self) -> Path:
+        """The data dir, or the nearest folder above it: the app alone makes it only when it writes there."""
+        return next(path for path in (self.data_dir, *self.data_dir.absolute().parents) if path.exists())
+
+    @property
     def effects_log(self) -> Path:
         return self.data_dir / "effects.log"
 

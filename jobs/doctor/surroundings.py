@@ -61,8 +61,7 @@ def _for_production() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    stated = conf().data_dir
-    folder = next(path for path in (stated, *stated.absolute().parents) if path.exists())
+    stated, folder = conf().data_dir, conf().existing_dir
     free = shutil.disk_usage(folder).free
     sentence = f"{free // 2**20:,} MiB free for {stated}"
     if not os.access(folder, os.W_OK):

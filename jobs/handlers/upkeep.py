@@ -101,7 +101,7 @@ def _broker() -> dict[str, Any]:
 
 
 def _disk() -> dict[str, Any]:
-    usage = shutil.disk_usage(conf().data_dir)
+    usage = shutil.disk_usage(conf().existing_dir)
     if usage.free < min(LEAST_FREE * usage.total, LEAST_FREE_BYTES):
         raise Unhealthy(f"only {usage.free // 2**20} MiB are free in {conf().data_dir}")
     return {"freeBytes": usage.free}

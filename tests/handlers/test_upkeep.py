@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,11 @@ def test_a_healthy_system_is_said_to_be_healthy() -> None:
     job = attempt(jobs.submit("health-check").id)
     assert job.status == "succeeded"
     assert all(job.result[part]["ok"] for part in ("database", "broker", "disk"))
+
+
+def test_a_data_dir_that_nothing_was_written_to_yet_is_no_fault(settings: Any, tmp_path: Path) -> None:
+    settings.JOBS_DATA_DIR = str(tmp_path / "not" / "yet")
+    assert attempt(jobs.submit("health-check").id).result["disk"]["ok"]
 
 
 def test_a_broker_that_is_away_is_named() -> None:
