@@ -61,7 +61,9 @@ def test_a_job_whose_creation_could_not_be_told_is_told_by_the_error(world: Any)
     assert f"The job {Job.objects.get(type='echo').pk} was created." in said
 
 
-@pytest.mark.parametrize("command", ["apikey list", "queues list", "lifecycle", "prune --dry-run"])
+@pytest.mark.parametrize(
+    "command", ["apikey list", "queues list", "lifecycle", "prune --dry-run", "doctor", "doctor --json"]
+)
 def test_what_only_reads_ends_with_one_sentence(world: Any, command: str) -> None:
     code, said = end_of(shell(world, command, LOST["full"]))
     assert code == 1

@@ -6,14 +6,15 @@ import json
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from jobs import doctor
+from jobs.management.base import JobsCommand
 
 MARKS = {"ok": "ok  ", "warning": "warn", "failure": "FAIL"}
 
 
-class Command(BaseCommand):
+class Command(JobsCommand):
     help = (
         "Try what workers do with database and Redis, and look at settings, workers, schedules, clocks, effects and mail. "
         "One line for each finding, with its fix; exit code 1 when something fails."
@@ -23,7 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
-    def handle(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         findings = doctor.run_all()
         is_healthy = all(finding.level != "failure" for finding in findings)
         if options["json"]:
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         else:
             for finding in findings:
                 self.stdout.write(self.line(finding))
+        self.stdout.flush()
         if not is_healthy:
             sys.exit(1)
 
