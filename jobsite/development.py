@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from pathlib import Path
 
 from django.conf import settings
@@ -52,7 +53,7 @@ def introduction(origin: str) -> list[str]:
         f"API key {key.read_text().strip()}  ({key})",
         "a first job:",
         f"curl -i {origin}{mounted_at()}/jobs \\",
-        f'    -H "Authorization: Bearer $(cat {key})" \\',
+        f'    -H "Authorization: Bearer $(cat {shlex.quote(str(key))})" \\',
         "    -H 'Content-Type: application/json' \\",
         f"    -d '{json.dumps(WELCOME)}'",
     ]

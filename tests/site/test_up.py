@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +51,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="jobs-up-", dir="/tmp"))
-    found = Site(folder / "data")
+    found = Site(folder / "Ada's data")
     yield found
     for process in found.processes:
         process.destroy()
@@ -65,9 +67,11 @@ def test_from_nothing_to_a_mail_in_the_outbox(site):
         "payload": {"email": "ada@example.com", "name": "Ada", "message": "Hello!"},
         "idempotencyKey": "welcome-ada",
     }
-    first = site.call("POST", "/api/jobs", body)
-    assert first.status == 202, first.body
-    job_id = first.json()["id"]
+    printed = process.log.partition("a first job:\n")[2].splitlines()[:4]
+    command = "\n".join(line.partition("| ")[2] for line in printed)
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "HTTP/1.1 202" in said.stdout, (command, said)
+    job_id = json.loads(said.stdout.splitlines()[-1])["id"]
     eventually(lambda: site.status(job_id) == "succeeded", timeout_s=15)
     assert len(list((site.data_dir / "outbox").glob("*.eml"))) == 1
 
