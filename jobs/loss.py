@@ -7,7 +7,7 @@ database (`owner.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import cast
@@ -103,7 +103,7 @@ def _is_half_missing() -> bool:
 
 def rival() -> str | None:
     """A sentence where this Redis serves another database, for people; None where it is ours. Raises queue.OUTAGE."""
-    ours = Housekeeping.objects.filter(pk=1).values_list("mark", flat=True).first()
+    ours = _mark()
     theirs, writer = cast("list[bytes | None]", queue.broker().mget(owner.MARK, owner.ALIVE))
     if not ours or theirs is None or theirs.decode("ascii", "replace") == ours:
         return None
@@ -112,6 +112,37 @@ def rival() -> str | None:
         f"this Redis and database number serve another database (mark {theirs.decode('ascii', 'replace')[:32]},"
         f" its housekeeping {f'runs on {host}' if host else 'is silent'}; the mark of this database is {ours})"
     )
+
+
+def count_schedulers() -> int:
+    """Our schedulers that are alive. Raises queue.OUTAGE."""
+    ours = _mark()
+    return sum(mark == ours for mark, _ in _alive(_schedulers()))
+
+
+def hosts_of_others() -> set[str]:
+    """Where workers and schedulers of another database run that uses this Redis. Raises queue.OUTAGE."""
+    ours = _mark()
+    workers = cast("set[bytes]", queue.broker().smembers("rq:workers"))
+    return {host for mark, host in _alive([*_schedulers(), *workers]) if mark not in ("", ours)}
+
+
+def _mark() -> str:
+    return Housekeeping.objects.filter(pk=1).values_list("mark", flat=True).first() or ""
+
+
+def _schedulers() -> Iterator[bytes]:
+    """What schedulers keep alive under rq-scheduler's name for it."""
+    return cast("Iterator[bytes]", queue.broker().scan_iter("rq:scheduler_instance:*", count=1000, _type="HASH"))
+
+
+def _alive(keys: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """(mark, host) of what has not ended; '' for the mark of what is plain RQ's."""
+    for key in keys:
+        found = queue.broker().hmget(key, owner.FIELD, "hostname", "death")
+        mark, host, death = cast("list[bytes | None]", found)
+        if death is None:
+            yield (mark or b"").decode("ascii", "replace"), (host or b"").decode("utf-8", "replace")
 
 
 def copy_beat(beat: int, epoch: int, mark: str, identity: str) -> None:

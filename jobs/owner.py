@@ -21,6 +21,9 @@ MARK = "jobs:database"
 ALIVE = "jobs:database:alive"
 """The identity of the housekeeper that wrote last. Expires, so that a database that is gone does not keep its Redis."""
 
+FIELD = "jobs_database"
+"""With the mark as its value, in what RQ's tools see of our workers and schedulers: whose they are."""
+
 READ_EVERY_S = 5.0
 """A restored copy of a database gets a new mark while its processes run; they know it after so many seconds."""
 

@@ -23,7 +23,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from rq_scheduler.scheduler import Scheduler as BaseScheduler
 
-from jobs import process, schedules
+from jobs import owner, process, schedules
 from jobs.database import be_brief, connection
 from jobs.reconcile import Housekeeper
 
@@ -52,6 +52,7 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         self._is_over = threading.Event()
         self._is_declared_known = False
         self._is_redis_away = False
+        self._shown_mark = ""
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_w, False)
 
@@ -121,12 +122,15 @@ class Scheduler(BaseScheduler):  # type: ignore[misc]
         """Keep the birth key of rq-scheduler alive, and write it anew where Redis lost it."""
         life_s = int(self._interval) + LIFE_S
         try:
-            if not self.connection.expire(self.key, life_s):
+            owner.refresh()
+            if owner.mark() != self._shown_mark or not self.connection.expire(self.key, life_s):
+                mark = owner.mark()
                 with self.connection.pipeline() as pipe:
                     pipe.hset(self.key, mapping={"birth": time.time(), "hostname": socket.gethostname()})
-                    pipe.hset(self.key, "pid", os.getpid())
+                    pipe.hset(self.key, mapping={"pid": os.getpid(), owner.FIELD: mark})
                     pipe.expire(self.key, life_s)
                     pipe.execute()
+                self._shown_mark = mark
                 self._tell_of_foreign_entries()
         except Exception as error:  # whatever a client of Redis raises
             if not self._is_redis_away:

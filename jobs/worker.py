@@ -20,7 +20,7 @@ import redis
 from rq.command import handle_command, parse_payload
 from rq.worker.base import BaseWorker
 
-from jobs import operate, process, queue
+from jobs import operate, owner, process, queue
 from jobs.conf import conf
 from jobs.database import connection as database
 from jobs.errors import JobsError
@@ -172,6 +172,7 @@ class Worker(BaseWorker):
                 if not self._is_registered or not self.connection.hexists(self.key, "birth"):
                     self._introduce()
                 self.set_state("busy" if self.horse_pid else "starting")
+                self.connection.hset(self.key, owner.FIELD, owner.mark())
                 self.heartbeat()
                 wait_s = HEARTBEAT_S
             except Exception as error:

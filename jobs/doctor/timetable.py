@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 from django.core.exceptions import ValidationError
 
-from jobs import queue, registry, schedules
+from jobs import loss, registry, schedules
 from jobs.conf import conf
 from jobs.cron import BadCron
 from jobs.doctor.findings import Finding, failure, ok, warning
 from jobs.models import Schedule, clock, heard_leases
-
-SCHEDULER_KEYS = "rq:scheduler_instance:*"  # rq-scheduler's name for what a scheduler keeps alive
 
 MOST = 1_000
 """Schedules that are looked at."""
@@ -26,17 +24,12 @@ LATE = dt.timedelta(seconds=60)
 
 
 def scheduler() -> Iterator[Finding]:
-    if alive := _alive():
+    if alive := loss.count_schedulers():
         yield ok(f"schedulers: {alive}")
         return
     count = Schedule.objects.filter(enabled=True).count()
     said, fix = f"no scheduler runs; schedules that create no jobs: {count}", "start one: python manage.py rqscheduler"
     yield failure("no-scheduler", said, fix) if count else warning("no-scheduler", said, fix)
-
-
-def _alive() -> int:
-    names = list(queue.broker().scan_iter(SCHEDULER_KEYS, count=1000))
-    return sum(not queue.broker().hexists(name, "death") for name in names)
 
 
 def rows() -> Iterator[Finding]:
@@ -99,7 +92,7 @@ def _look(row: Schedule, now: dt.datetime, served: set[str]) -> Finding | None:
             f"jobs of the schedule {name} wait in the queue {its_queue}, which no worker serves",
             f"start one: python manage.py rqworker {its_queue}",
         )
-    if row.due_at is not None and row.due_at < now - LATE and _alive():
+    if row.due_at is not None and row.due_at < now - LATE and loss.count_schedulers():
         return warning(
             "schedule-late",
             f"the schedule {name} has been due since {row.due_at:%Y-%m-%d %H:%M:%S} UTC, and no scheduler looks at it",

@@ -123,9 +123,12 @@ def housekeeping() -> Iterator[Finding]:
 
 def owner() -> Iterator[Finding]:
     """Whether Redis serves this database, by the mark that housekeeping left there."""
+    fix = "give each environment a Redis or a database number of its own in REDIS_URL"
     if said := loss.rival():
-        fix = "give each environment a Redis or a database number of its own in REDIS_URL"
         yield failure("redis-rival", said, fix)
+    elif hosts := loss.hosts_of_others():
+        said = f"workers or schedulers of another database use this Redis and database number, on {', '.join(sorted(hosts))}"
+        yield warning("redis-rival", f"{said}; they run without it, and take it when this database's are silent", fix)
     else:
         yield ok("Redis serves no other database")
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from jobs import queue
+from jobs import owner, queue, reconcile
 from jobs.models import Housekeeping, Job, Schedule
 from jobs.scheduler import REFUSAL, Scheduler
 from jobsite import broker
@@ -35,8 +35,10 @@ def test_a_turn_creates_the_declared_schedules_and_keeps_house(scheduler: Schedu
 
 @pytest.mark.django_db(transaction=True)
 def test_tools_see_its_birth_and_its_death(scheduler: Scheduler) -> None:
+    reconcile.reconcile()
     scheduler.run(burst=True)
     assert queue.broker().hget(scheduler.key, "birth")
+    assert queue.broker().hget(scheduler.key, owner.FIELD) == Housekeeping.objects.get().mark.encode()
     assert queue.broker().hget(scheduler.key, "death")
     assert 0 < queue.broker().ttl(scheduler.key) <= 60
 

@@ -18,7 +18,7 @@ from jobs.conf import conf
 from jobs.doctor import Finding, surroundings, timetable, work
 from jobs.lifecycle import Status
 from jobs.models import Effect, Housekeeping, Lease, Schedule
-from jobs.owner import MARK
+from jobs.owner import FIELD, MARK
 from tests.support.factory import make_effect, make_job, make_lease
 from tests.support.processes import free_port
 
@@ -81,6 +81,24 @@ def test_another_database_on_the_same_redis_is_named() -> None:
     found = by_name(work.owner())["redis-rival"]
     assert found.level == "failure"
     assert "somebody-elses" in found.sentence
+
+
+def test_workers_and_schedulers_of_another_database_are_named_and_are_not_ours() -> None:
+    stored("waiting")
+    reconcile.reconcile()
+    queue.broker().hset("rq:scheduler_instance:plain", mapping={"birth": "now", "hostname": "rqs-own"})
+    assert by_name(timetable.scheduler())["no-scheduler"].level == "failure"
+    assert list(by_name(work.owner())) == ["ok"]
+    for key in ("rq:scheduler_instance:theirs", "rq:worker:theirs"):
+        queue.broker().hset(key, mapping={"birth": "now", "hostname": key[3:9], FIELD: "another"})
+    queue.broker().sadd("rq:workers", "rq:worker:theirs")
+    assert by_name(timetable.scheduler())["no-scheduler"].level == "failure"
+    found = by_name(work.owner())["redis-rival"]
+    assert found.level == "warning"
+    assert "on schedu, worker;" in found.sentence
+    mark = Housekeeping.objects.get().mark
+    queue.broker().hset("rq:scheduler_instance:ours", mapping={"birth": "now", FIELD: mark})
+    assert list(by_name(timetable.scheduler())) == ["ok"]
 
 
 def test_effects_that_were_forgotten_are_told_from_those_of_today() -> None:
