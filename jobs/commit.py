@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from jobs import failpoints, leases, mirror, polls, stats, transitions, verdicts
 from jobs.context import Line
 from jobs.database import after_commit, atomic, connection
+from jobs.leftovers import forget_queries
 from jobs.lifecycle import Actor, End, Status
 from jobs.locked import Waiting, apart
 from jobs.outcome import Outcome, insert_lines, say
@@ -46,6 +47,7 @@ class Recorder:
         The parent ends the horse when it can no longer renew the lease, so this does not wait for ever.
         `is_repeat` says that some of it may be committed already.
         """
+        forget_queries()
         is_careful = False
         for pause_s in _pauses():
             is_at_once = _is_at_once(work) and not is_repeat

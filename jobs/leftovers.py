@@ -19,6 +19,8 @@ from django.core.cache import caches
 from django.db import connections
 from django.db.backends.signals import connection_created
 
+from jobs.database import forget_queries
+
 IDLE = 0  # libpq's PQTRANS_IDLE
 
 FORGET_SESSION = (
@@ -91,6 +93,13 @@ def of_this_thread() -> State:
     return state
 
 
+def forget_queries() -> None:
+    """With DEBUG Django keeps a thread's last 9,000 statements, values included, until a request begins. In threads that
+    serve no requests they are forgotten here: results and payloads may be large."""
+    if settings.DEBUG:
+        reset_queries()
+
+
 def _leave_no_transaction() -> None:
     """A handler may leave its thread's connection broken or inside a transaction: the next one must not see it.
 
@@ -99,6 +108,7 @@ def _leave_no_transaction() -> None:
     """
     if not getattr(_thread, "has_connected", False):  # asking Django costs more than a job that does nothing
         return
+    forget_queries()
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or not connection.get_autocommit() or _is_in_transaction(connection):
             connection.in_atomic_block = connection.closed_in_transaction = False

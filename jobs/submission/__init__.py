@@ -29,6 +29,7 @@ from jobs.documents import isotime
 from jobs.envelope import JobRequest
 from jobs.errors import DatabaseUnavailable, JobsError
 from jobs.group import Group
+from jobs.leftovers import forget_queries
 from jobs.queue import pushing_aside
 from jobs.sql import is_lock
 from jobs.submission.accept import Outcome, Submitted, answer_known, commit, pair_of, store, tell_redis
@@ -138,6 +139,7 @@ def dry_run(request: JobRequest) -> Submitted | None:
 def _commit_group(group: Sequence[Sequence[JobRequest]]) -> Sequence[list[Outcome] | Exception]:
     """One commit for all; when one request breaks it (a row that cannot be stored, a payload model that raises, a key
     that somebody else's transaction holds), one commit for each, so that it does not fail the rest."""
+    forget_queries()
     try:
         outcomes = iter(commit([request for requests in group for request in requests]))
         return [[next(outcomes) for _ in requests] for requests in group]

@@ -62,6 +62,17 @@ def test_those_who_plainly_succeed_are_mirrored_as_they_stand_in_the_database() 
     expect_true(done, ids)
 
 
+def test_with_debug_what_was_stored_does_not_stay_in_memory(settings: Any) -> None:
+    settings.DEBUG = True
+    turns = Turns()
+    for _ in range(3):
+        turns.end(turns.claim([lives.submit()]), [End.RETURNED])
+    most = len(connection.queries_log)
+    for _ in range(30):
+        turns.end(turns.claim([lives.submit()]), [End.RETURNED])
+    assert len(connection.queries_log) <= most
+
+
 def test_beside_failures_as_well() -> None:
     turns, ids = Turns(), [lives.submit() for _ in range(4)]
     done = turns.end(turns.claim(ids), [End.RAISED, End.RETURNED, End.PERMANENT, End.RETURNED])
