@@ -15,11 +15,10 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.conf import settings
 from django.core.cache import caches
-from django.db import connections
+from django.db import connections, reset_queries
 from django.db.backends.signals import connection_created
-
-from jobs.database import forget_queries
 
 IDLE = 0  # libpq's PQTRANS_IDLE
 
