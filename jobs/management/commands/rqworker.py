@@ -111,6 +111,8 @@ def _worker_of(names: Sequence[str], options: dict[str, Any]) -> BaseWorker:
     connection = queue.patient_broker(5.0)
     try:
         queue_class = get_queue_class(None, options["queue_class"] or queue.RqQueue)
+        if issubclass(queue.RqQueue, queue_class):  # RQ's own, which scripts name as they always did
+            queue_class = queue.RqQueue
         if not issubclass(queue_class, queue.RqQueue):
             raise CommandError("--queue-class must be jobs.queue.RqQueue or a subclass of it", returncode=2)
         worker_class = get_worker_class(options["worker_class"] or Worker)  # type: ignore[no-untyped-call]

@@ -59,6 +59,7 @@ class Command(Lasting):
         listener.listen(config.backlog)  # who takes the greeting at its word is not refused
         where = "" if listening.asked(host) == host else f" (listening on {listening.in_url(host) or '*'}:{port})"
         self.stdout.write(f"Serving on {listening.url(host, port)}{where}")
+        self.stdout.flush()  # a pipe would keep it until the end
         if warning := listening.warning(host):
             self.stderr.write(warning)
         Server(config).run(sockets=[listener])
