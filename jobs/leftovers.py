@@ -109,30 +109,40 @@ def _leave_no_transaction() -> None:
         return
     forget_queries()
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block or not connection.get_autocommit() or _is_in_transaction(connection):
-            connection.in_atomic_block = connection.closed_in_transaction = False
-            with contextlib.suppress(Exception):  # closed, a cursor that the handler keeps would keep SQLite's lock
-                connection.connection.rollback()
-            connection.close()
-        elif getattr(connection.connection, "is_altered", False):
-            connection.close()  # SQLite's modes and temporary tables are a handler's own
-        else:
-            connection.close_if_unusable_or_obsolete()
-            if hasattr(connection.connection, "give_turn"):  # an interrupt may have come while it was given
-                connection.connection.give_turn()
-            _forget_session(connection)
+        try:
+            _leave_as_new(connection)
+        except Exception:  # the drivers' own classes; what happens here is not the attempt's affair
+            with contextlib.suppress(Exception):
+                connection.close()
+
+
+def _leave_as_new(connection: Any) -> None:
+    if connection.connection is None:  # Django would connect to answer, maybe to a database that is away
+        connection.in_atomic_block = connection.closed_in_transaction = False
+    elif connection.in_atomic_block or not connection.autocommit or _is_in_transaction(connection):
+        connection.in_atomic_block = connection.closed_in_transaction = False
+        with contextlib.suppress(Exception):  # closed, a cursor that the handler keeps would keep SQLite's lock
+            connection.connection.rollback()
+        connection.close()
+    elif getattr(connection.connection, "is_altered", False):
+        connection.close()  # SQLite's modes and temporary tables are a handler's own
+    else:
+        connection.close_if_unusable_or_obsolete()
+        if hasattr(connection.connection, "give_turn"):  # an interrupt may have come while it was given
+            connection.connection.give_turn()
+        _forget_session(connection)
 
 
 def _forget_session(connection: Any) -> None:
     """Settings, roles, temporary tables and advisory locks of PostgreSQL's session are a handler's own. One round
-    trip, and none for a thread whose handlers have not asked the database."""
+    trip, and none for a thread whose handlers have not asked the database.
+
+    What the project does to each new connection it does again."""
     if connection.vendor != "postgresql" or connection.connection is None:
         return
-    try:
-        connection.connection.execute(FORGET_SESSION, prepare=False)
-        connection.init_connection_state()
-    except Exception:  # the driver's own classes
-        connection.close()
+    connection.connection.execute(FORGET_SESSION, prepare=False)
+    connection.init_connection_state()
+    connection_created.send(sender=type(connection), connection=connection)
 
 
 def _is_in_transaction(connection: Any) -> bool:

@@ -6,13 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.db.backends.signals import connection_created
 
 from jobs.context import JobContext
-from jobs.lifecycle import Status
+from jobs.interrupts import Slot
+from jobs.lifecycle import End, Status
 from jobs.models import QueueState
+from jobs.run import run
 from tests.records.conftest import Register
 from tests.support import lives
 
@@ -119,6 +123,51 @@ def test_what_a_handler_does_to_its_session_is_gone_before_the_next_job(register
     assert lives.attempt(lives.submit(register(changing))).status == Status.SUCCEEDED
     assert asked() == before
     assert connection.connection.info.backend_pid == backend, "a new connection each time would hide it, and cost more"
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's sessions have no such state")
+def test_what_the_project_sets_in_each_new_session_is_set_for_each_attempt(register: Register) -> None:
+    def begin_session(connection: Any, **_: Any) -> None:
+        connection.connection.execute("SET work_mem TO '17MB'")
+
+    def asking(job: JobContext, payload: dict[str, object]) -> object:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW work_mem")
+            return cursor.fetchone()[0]
+
+    handler = register(asking)
+    connection.close()
+    connection_created.connect(begin_session)
+    try:
+        assert [lives.attempt(lives.submit(handler)).result for _ in range(3)] == ["17MB"] * 3
+    finally:
+        connection_created.disconnect(begin_session)
+        connection.close()
+
+
+def refuse(*_: object) -> None:
+    raise OperationalError("the database is away")
+
+
+@pytest.mark.parametrize("method", ["get_new_connection", "init_connection_state", "is_usable"])
+def test_a_database_that_is_away_after_a_handler_fails_nobody(
+    register: Register, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Its own connection, or one of another database that an earlier job of the thread has used."""
+
+    def leaving(job: JobContext, payload: dict[str, object]) -> int:
+        if method == "get_new_connection":
+            connection.close()
+        else:
+            connection.ensure_connection()
+            connection.errors_occurred = method == "is_usable"
+        monkeypatch.setattr(connections["default"], method, refuse)
+        return 1
+
+    claimed = lives.claim(lives.submit(register(leaving)))
+    ended = run(claimed, lives.context_of(claimed), Slot(), lives.WATCH)
+    monkeypatch.undo()
+    assert (ended.end, ended.result) == (End.RETURNED, "1")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork")
