@@ -107,7 +107,7 @@ def transactional_effect(attempt: Attempt, slot: Slot, terms: Terms) -> Iterator
             with slot.masked():
                 check_transaction(terms, mark)
                 records.reserve(attempt, terms, row, is_transactional=True)
-                records.record(attempt, terms.name, "done", result=result)
+                records.record(attempt, slot, terms.name, "done", result=result)
 
 
 @contextlib.contextmanager
@@ -137,10 +137,12 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
             await_other_threads(attempt, slot, terms)
         with slot.masked():
             with _blocking():
-                found = records.patiently(partial(_decide, attempt, terms, answer, is_reserving=is_reserving))
+                found = records.patiently(
+                    partial(_decide, attempt, slot, terms, answer, is_reserving=is_reserving), slot
+                )
             if isinstance(found, Effect) and found.pending and is_reserving and slot.will_raise:
                 with _blocking():
-                    records.record(attempt, terms.name, "not_done", error="the attempt was ended before it began")
+                    records.record(attempt, slot, terms.name, "not_done", error="the attempt was ended before it began")
         if isinstance(found, Effect):
             if found.pending and is_reserving:
                 attempt.begun.add(terms.name)
@@ -152,14 +154,14 @@ def _enter(attempt: Attempt, slot: Slot, terms: Terms, *, is_reserving: bool = T
         answer = as_answer(terms.probe(effect_key(attempt.job_id, terms.name)))
 
 
-def _decide(attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
+def _decide(attempt: Attempt, slot: Slot, terms: Terms, answer: Answer | None, *, is_reserving: bool) -> Effect | _Next:
     is_nested = refuse_inside(attempt, terms, is_reserving=is_reserving)
     with atomic():
-        return _decided(attempt, terms, answer, is_reserving=is_reserving, is_nested=is_nested)
+        return _decided(attempt, slot, terms, answer, is_reserving=is_reserving, is_nested=is_nested)
 
 
 def _decided(
-    attempt: Attempt, terms: Terms, answer: Answer | None, *, is_reserving: bool, is_nested: bool
+    attempt: Attempt, slot: Slot, terms: Terms, answer: Answer | None, *, is_reserving: bool, is_nested: bool
 ) -> Effect | _Next:
     records.lock(attempt)
     row = records.read(attempt.job_id, terms.name)
@@ -177,13 +179,15 @@ def _decided(
             return _Next.ASK
         if isinstance(answer, Done):
             result = None if answer.result is None else to_json(answer.result, conf().result_max_bytes)
-            records.record(attempt, terms.name, "done", result=result, settled_by="probe", reserved_by=row.attempt)
+            records.record(
+                attempt, slot, terms.name, "done", result=result, settled_by="probe", reserved_by=row.attempt
+            )
             return _handle(attempt, terms, is_pending=False, result=answer.result)
         if not (isinstance(answer, NotDone) or terms.on_doubt == "repeat"):
             if terms.on_doubt == "hold":
                 records.hold(attempt, terms.name)
                 return _Next.HOLD
-            records.record(attempt, terms.name, "done", settled_by="policy", reserved_by=row.attempt)
+            records.record(attempt, slot, terms.name, "done", settled_by="policy", reserved_by=row.attempt)
             return _handle(attempt, terms, is_pending=False)
     if is_reserving:
         records.reserve(attempt, terms, row)
@@ -204,7 +208,7 @@ def _record_error(attempt: Attempt, slot: Slot, terms: Terms, handle: Effect, er
     attempt.judged.append(error)
     with slot.masked(), _blocking():
         reason = clean_text("".join(traceback.format_exception_only(error)).strip())
-        records.record(attempt, terms.name, "not_done" if is_not_done else "in_doubt", error=reason)
+        records.record(attempt, slot, terms.name, "not_done" if is_not_done else "in_doubt", error=reason)
 
 
 def _record_end(attempt: Attempt, slot: Slot, terms: Terms, handle: Effect) -> None:
@@ -213,9 +217,9 @@ def _record_end(attempt: Attempt, slot: Slot, terms: Terms, handle: Effect) -> N
         try:
             result = None if handle.result is None else to_json(handle.result, conf().result_max_bytes)
         except Unstorable:
-            records.record(attempt, terms.name, status)  # it happened, though its result cannot be kept
+            records.record(attempt, slot, terms.name, status)  # it happened, though its result cannot be kept
             raise
-        records.record(attempt, terms.name, status, result=result)
+        records.record(attempt, slot, terms.name, status, result=result)
 
 
 # --- handlers that are `async def` ----------------------------------------------------------------

@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, InterfaceError, connections
 
 from jobs import failpoints
+from jobs.conf import conf
 from jobs.database import alias, atomic, connection, on_commit, open_transaction
 from jobs.effects.terms import Attempt, Terms
 from jobs.errors import CancelRequested, LeaseLost
+from jobs.interrupts import Slot
 from jobs.models import Effect
 from jobs.models.clock import NOW
 from jobs.sql import db_id, is_lock, is_outage, is_postgresql
@@ -41,12 +43,14 @@ class Stored:
     result: Any
 
 
-def patiently(commit: Callable[[], T]) -> T:
+def patiently(commit: Callable[[], T], slot: Slot) -> T:
     """What it returns. Where it is the whole transaction an outage of the database is waited out for a while:
     so it must be right to do it twice, since a commit may have happened though its answer was lost.
 
-    Where somebody else has locked the row this waits as long as the attempt may take: the lease is renewed meanwhile."""
+    Where somebody else has locked the row this waits as long as the attempt may take, and on for half of the time until
+    its process would be killed, and with it the attempts beside it: the lease is renewed meanwhile."""
     give_up = time.monotonic() + PATIENCE_S
+    ends_at = None
     while True:
         try:
             return commit()
@@ -54,7 +58,12 @@ def patiently(commit: Callable[[], T]) -> T:
             is_whole = not (connection.in_atomic_block or open_transaction(connections[alias()]))
             if not (is_whole and is_outage(error)):
                 raise
-            if not is_lock(error):
+            if is_lock(error):
+                if ends_at is None and (slot.fired or slot.will_raise):
+                    ends_at = time.monotonic() + conf().hard_timeout_extra_s / 2
+                if ends_at is not None and time.monotonic() > ends_at:
+                    raise
+            else:
                 if time.monotonic() > give_up:
                     raise
                 connection.close()
@@ -108,6 +117,7 @@ def reserve(attempt: Attempt, terms: Terms, row: Stored | None, *, is_transactio
 
 def record(
     attempt: Attempt,
+    slot: Slot,
     name: str,
     status: str,
     *,
@@ -121,7 +131,8 @@ def record(
     An outage of the database is waited out: writing twice changes nothing under the fence, and giving up would
     leave in doubt what is known.
     """
-    patiently(partial(_write, attempt, name, status, result, error, settled_by, reserved_by or attempt.attempt))
+    written = partial(_write, attempt, name, status, result, error, settled_by, reserved_by or attempt.attempt)
+    patiently(written, slot)
 
 
 def _write(

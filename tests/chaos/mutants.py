@@ -59,10 +59,10 @@ def effect_recorded_after() -> None:
         rows[attempt.job_id] = terms
         return enter(attempt, slot, terms, is_reserving=False)
 
-    def record_all(attempt: Any, name: str, status: str, **facts: Any) -> None:
+    def record_all(attempt: Any, slot: Any, name: str, status: str, **facts: Any) -> None:
         if records.read(attempt.job_id, name) is None:
             records.reserve(attempt, rows[attempt.job_id], None)
-        record(attempt, name, status, **facts)
+        record(attempt, slot, name, status, **facts)
 
     effects._enter, records.record = enter_unreserved, record_all
 

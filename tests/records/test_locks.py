@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 import jobs
@@ -22,7 +22,8 @@ from jobs import keys, leases, operate, polls, prune, submission
 from jobs.admin import actions
 from jobs.commit import Recorder
 from jobs.context import JobContext
-from jobs.errors import DatabaseUnavailable
+from jobs.errors import DatabaseUnavailable, SoftTimeout
+from jobs.interrupts import Slot
 from jobs.lifecycle import Actor, End
 from jobs.models import Effect, IdempotencyKey, Job, Lease, MinuteStat, Schedule
 from jobs.models.clock import now
@@ -236,6 +237,42 @@ def test_an_effects_record_waits_for_its_row_and_is_kept() -> None:
         timer.start()
     holder.join()
     assert Effect.objects.get(job_id=row.id).status == "done"
+
+
+@pytest.mark.parametrize("moment", ["entry", "end", "block"])
+def test_an_effect_that_waits_for_its_row_ends_before_its_process_would(settings: Any, moment: str) -> None:
+    """The process is killed at the hard limit, and with it attempts that have nothing to do with the row."""
+    settings.JOBS_HARD_TIMEOUT_EXTRA_S = 1
+    row = lives.claim(lives.submit()).row
+    context, slot, token = JobContext(row, threading.Event()), Slot(), object()
+    lock = locked("jobs_job", "id = %s", row.id)
+
+    def interrupt(execute: Any, *rest: Any) -> Any:
+        """Out of another thread, while a statement of an effect is executed."""
+        thread = threading.Thread(target=slot.interrupt, args=(token, SoftTimeout))
+        thread.start()
+        thread.join()
+        return execute(*rest)
+
+    def handle(operators: contextlib.ExitStack) -> None:
+        if moment == "entry":
+            operators.enter_context(lock)
+            operators.enter_context(connection.execute_wrapper(interrupt))
+        with context.effect("send"):
+            operators.enter_context(lock)
+            if moment == "end":
+                operators.enter_context(connection.execute_wrapper(interrupt))
+            else:
+                raise SoftTimeout
+
+    with contextlib.ExitStack() as operators, slot.running(token):
+        context.begin(token, slot)
+        if moment == "block":
+            slot._fired = SoftTimeout  # raised by hand: an exception from outside arrives some steps later
+        with pytest.raises((SoftTimeout, OperationalError)):
+            handle(operators)
+    found = Effect.objects.filter(job_id=row.id).values_list("status", flat=True)
+    assert list(found) == ([] if moment == "entry" else ["executing"])
 
 
 def test_what_is_locked_is_pruned_another_time_and_nothing_else_waits() -> None:
