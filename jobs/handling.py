@@ -17,7 +17,7 @@ from jobs import process
 from jobs.board import Board
 from jobs.context import JobContext
 from jobs.interrupts import NEVER, Slot, Watch
-from jobs.isolate import Nursery
+from jobs.isolate import Nursery, Unstarted
 from jobs.lifecycle import End
 from jobs.outcome import Outcome
 from jobs.run import ended, is_isolated, run
@@ -28,7 +28,7 @@ from jobs.window import PATIENCE_S
 log = logging.getLogger("jobs.horse")
 
 UNSTARTABLE_DELAY_S = 5.0
-"""Seconds until an attempt is tried again whose process could not even be started."""
+"""Seconds until a job is put back whose process could not even be started."""
 
 
 class Handlers:
@@ -149,17 +149,25 @@ class Handlers:
     def _loop(self, number: int) -> None:
         while True:
             claimed, context = self._next(number)
-            self._board.begin(number, claimed.row.id)
             began = time.monotonic()
             try:
                 if is_isolated(claimed.row):
+                    self._board.rest(number)
+                    self._nursery.await_ready(self._stopping)
+                    self._board.begin(number, claimed.row.id)
                     result = self._nursery.run(claimed, context, self._stopping)
                 else:
+                    self._board.begin(number, claimed.row.id)
                     self._began[number] = began
                     result = run(claimed, context, Slot(), self._watch)
                     del self._began[number]
                     if process.has_children_of_thread():
                         self._end_processes(claimed)
+            except Unstarted as error:
+                log.warning("the process of an attempt could not be started, its job is put back: job=%s error=%s",
+                            claimed.row.id, error)  # fmt: skip
+                self._stopping.wait(UNSTARTABLE_DELAY_S)
+                result = ended(claimed.row, context, End.UNBEGUN)
             except BaseException as error:  # starting a process may fail; the thread must not
                 log.exception("job %s could not be run", claimed.row.id)
                 context.has_effects |= is_isolated(claimed.row)  # it may have begun; the database knows

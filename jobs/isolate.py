@@ -52,6 +52,9 @@ ENDING_S = 2.0
 KILLING_S = 10.0
 """Seconds after which a process that was killed counts as ended: it waits in the kernel."""
 
+LOADING_S = 60.0
+"""Seconds that the helper may take to load the project; then it is killed, and tried again for the next attempt."""
+
 WORD = 32
 """Bytes of what a keeper says at most: a status, or the negative number of an error."""
 
@@ -62,6 +65,10 @@ FRAME_EXTRA = 2**26
 
 ENDS = {end.value: end for end in (End.RETURNED, End.RAISED, End.PERMANENT, End.RELEASED)}
 """What a process may say of its own end."""
+
+
+class Unstarted(Exception):
+    """The process of an attempt could not be started: its handler has not begun."""
 
 
 class Nursery:
@@ -81,28 +88,59 @@ class Nursery:
             return
         if self._control is not None:
             self._control.close()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            main = getattr(sys.modules["__main__"], "__file__", None)
-            code = START.format(
-                path=sys.path, argv=sys.argv, control=theirs.fileno(), horse=os.getpid(), lease=self._environment.get(process.MARK, ""),
-                main=f"__file__ = {main!r}" if main else "",
-            )  # fmt: skip
-            flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            self._server = subprocess.Popen(
-                [sys.executable, *flags, "-c", code],
-                stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=self._folder, env=self._environment,
-                umask=self._umask,
-            )  # fmt: skip
+        self._server = self._control = None
+        try:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with theirs:
+                self._server = self._start(theirs.fileno())
+        except OSError as error:  # no more processes or files; the attempts are told so
+            log.error("the helper for isolated attempts could not be started: error=%s", error)
+
+    def _start(self, control: int) -> subprocess.Popen[bytes]:
+        main = getattr(sys.modules["__main__"], "__file__", None)
+        code = START.format(
+            path=sys.path, argv=sys.argv, control=control, horse=os.getpid(), lease=self._environment.get(process.MARK, ""),
+            main=f"__file__ = {main!r}" if main else "",
+        )  # fmt: skip
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        return subprocess.Popen(
+            [sys.executable, *flags, "-c", code],
+            stdin=subprocess.DEVNULL, pass_fds=[control], cwd=self._folder, env=self._environment, umask=self._umask,
+        )  # fmt: skip
+
+    def await_ready(self, stopping: threading.Event) -> None:
+        """Return when the helper has loaded the project. A handler's time limits begin after it. Raises Unstarted."""
+        server, control, until = self._server, self._control, time.monotonic() + LOADING_S
+        if control is None:
+            raise Unstarted("the helper that loads the project was not started")
+        poll = select.poll()
+        poll.register(control, select.POLLIN)
+        while not poll.poll(TELL_S * 1000):
+            if stopping.is_set():
+                raise Unstarted("the worker stops")
+            if time.monotonic() > until:
+                if server is not None:
+                    server.kill()
+                raise Unstarted(f"the project was not loaded within {LOADING_S:g} s")
+        with contextlib.suppress(OSError):
+            if control.recv(1, socket.MSG_PEEK):
+                return
+        raise Unstarted("the helper that loads the project ended")
 
     def run(self, claimed: Claimed, context: JobContext, stopping: threading.Event) -> Ended:
-        """Run the attempt in a new process and wait for it. A process that dies is a crash of this job alone."""
-        ours, theirs = socket.socketpair()
-        keeper, keepers = socket.socketpair()
+        """Run the attempt in a new process and wait for it. A process that dies is a crash of this job alone.
+
+        Raises Unstarted."""
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                keeper, keepers = socket.socketpair()
+                with keepers:
+                    assert self._control is not None
+                    socket.send_fds(self._control, [b"a"], [theirs.fileno(), keepers.fileno()])
+        except OSError as error:
+            raise Unstarted(str(error)) from error
         with ours, keeper:
-            with theirs, keepers:
-                assert self._control is not None
-                socket.send_fds(self._control, [b"a"], [theirs.fileno(), keepers.fileno()])
             return Attempt(claimed, context, ours, keeper).wait(stopping)
 
 
@@ -217,7 +255,7 @@ class Attempt:
                 error_message=f"the attempt was killed after {hard_s:g} s",
             )  # fmt: skip
         if self._status is not None and self._status < 0:
-            raise OSError(-self._status, "the process of an attempt could not be started")
+            raise Unstarted(os.strerror(-self._status))
         how = (
             "an unknown end" if self._status is None else process.how_it_ended(os.waitstatus_to_exitcode(self._status))
         )

@@ -202,7 +202,7 @@ def _age_s(row: Row) -> float:
 
 
 class HardLimits:
-    """The running attempts of a lease, timed by a clock that nobody sets, from when their parent saw them first.
+    """The running attempts of a lease, timed by a clock that nobody sets, from when their parent saw them run first.
 
     The database's clock would not do: set forward by an hour, it would end whatever runs.
     """
@@ -226,15 +226,14 @@ class HardLimits:
                 [db_id(self._lease_id)],
             )
             running = {(py_id(raw[0]), raw[1]): raw[2] for raw in cursor.fetchall()}
-        self._since = {attempt: self._since.get(attempt, now) for attempt in running}
+        here = running_now() if running else ()
+        self._since = {attempt: self._since.get(attempt, now) for attempt in running if attempt[0] in here}
         extra_s = conf().hard_timeout_extra_s
         late = {
-            job_id: late_s
-            for (job_id, number), timeout_s in running.items()
-            if (late_s := now - self._since[job_id, number] - timeout_s) > extra_s
+            attempt[0]: late_s
+            for attempt, since in self._since.items()
+            if (late_s := now - since - running[attempt]) > extra_s
         }
-        if late:
-            late = {job_id: late[job_id] for job_id in running_now() & late.keys()}
         return {
             row.id: f"the attempt was killed {late[row.id]:.1f} s after its timeout"
             for row in self._rows(list(late))

@@ -58,7 +58,7 @@ class Bell:
 
 
 def serve(control: int, horse: int, lease: str) -> NoReturn:
-    """Fork a keeper for each pair of sockets that arrives, until the horse ends."""
+    """Say that the project is loaded, and fork a keeper for each pair of sockets that arrives, until the horse ends."""
     streams.outlast(1, 2)  # else a print into a pipe whose reader has died ends the attempt
     process.die_with_parent(horse)
     process.reset_signals()
@@ -73,6 +73,7 @@ def serve(control: int, horse: int, lease: str) -> NoReturn:
     gc.collect()
     gc.freeze()  # the collector writes to each object that it looks at, and what is written to is not shared
     bell, keepers = Bell(), set[int]()
+    channel.send(b"r")  # ready
     while True:
         has_news = bell.wait(channel)
         keepers -= set(process.reap())

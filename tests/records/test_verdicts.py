@@ -200,16 +200,18 @@ def test_log_lines_obey_the_fence() -> None:
     assert list(LogLine.objects.values_list("message", flat=True)) == ["while it holds its lease"]
 
 
-def test_hard_limits_are_timed_from_the_claim_that_runs_and_go_on_through_a_cancel() -> None:
+def test_hard_limits_are_timed_from_the_start_that_runs_and_go_on_through_a_cancel() -> None:
     lease_id = lives.open_lease()
     row = lives.claim(lives.submit(timeout_s=1), lease_id).row
     limits = leases.HardLimits(lease_id)
     limits.passed(set)
+    assert not limits._since, "its handler has not begun"
+    limits.passed(lambda: {row.id})
     (key,) = limits._since
     operate.cancel(row.id, actor=Actor.CLIENT, who="alice")
-    limits.passed(set)
+    limits.passed(lambda: {row.id})
     assert set(limits._since) == {key}
     lives.end(transitions.running_of(lease_id)[0], End.UNBEGUN)
-    limits.passed(set)
+    limits.passed(lambda: {row.id})
     assert not limits._since
     connection.close()
