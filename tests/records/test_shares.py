@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.backends.signals import connection_created
 
 import jobs
 from jobs import leases, transitions
@@ -25,6 +26,17 @@ from jobs.window import Window
 from tests.support.eventually import eventually
 
 Begun = Callable[[int], tuple[Grant, socket.socket]]
+
+
+@pytest.fixture(autouse=True)
+def watched_no_longer() -> Iterator[None]:
+    """Handlers watch the transactions of other threads as long as their process lives, here those of later tests."""
+    before = connection_created.receivers[:]
+    yield
+    for receiver in connection_created.receivers[:]:
+        if receiver not in before:
+            connection_created.receivers.remove(receiver)
+    connection_created.sender_receivers_cache.clear()
 
 
 @pytest.fixture
