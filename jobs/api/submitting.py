@@ -67,8 +67,8 @@ def read(identity: Identity, body: bytes, header_key: str | None) -> JobRequest:
     )
 
 
-def end(outcomes: list[Outcome], base: str) -> Reply:
-    """Raises the JobsError that the outcome may be."""
+def end(outcomes: list[Outcome], base: str = "") -> Reply:
+    """Answer with links under `base`, the path of the mount that was asked. Raises the JobsError that the outcome may be."""
     (outcome,) = outcomes
     if isinstance(outcome, JobsError):
         raise outcome
