@@ -81,7 +81,9 @@ def serve(control: int, horse: int, lease: str) -> NoReturn:
             process.kill(stray)
         if not has_news:
             continue
-        message, files, _, _ = socket.recv_fds(channel, 1, 2)
+        message, files = b"", list[int]()
+        with contextlib.suppress(ConnectionError):  # the horse has ended and had not taken the word from its socket
+            message, files, _, _ = socket.recv_fds(channel, 1, 2)
         if not message:
             os._exit(0)
         for file in files:

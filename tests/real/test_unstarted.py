@@ -49,3 +49,12 @@ def test_a_job_whose_process_cannot_be_started_is_put_back_without_a_trace(world
     reached(job_id, "succeeded", timeout_s=90)
     assert "could not be started" in worker.log
     assert (story(job_id), budgets(job_id)) == (NO_TRACE, (1, 0, 0))
+
+
+def test_the_helper_ends_in_silence_with_its_horse(world: World) -> None:
+    worker = world.worker()
+    reached(submit("test-world-apart"), "succeeded", timeout_s=90)
+    kill(before := horse_pid())
+    eventually(lambda: horse_pid() != before, timeout_s=60)
+    worker.stop()
+    assert "Traceback" not in worker.log
