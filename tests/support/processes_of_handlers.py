@@ -102,7 +102,7 @@ def _leave(how: str, pids: str) -> None:
         thread = threading.Thread(target=_leave, args=("child", pids))
         thread.start()
         thread.join()
-    while not Path(pids).exists():
+    while not (Path(pids).exists() and Path(pids).read_text()):  # the shell makes the file before it writes into it
         time.sleep(0.01)
 
 
