@@ -89,9 +89,9 @@ def test_whoever_follows_doctor_is_healthy_in_the_end(world: World) -> None:
         follow(world, advice[0])
     assert len(followed) >= 5
     eventually(lambda: fixes() == [], timeout_s=60, every_s=0.5)
+    eventually(lambda: Job.objects.get(queue="old-queue").status == "succeeded", timeout_s=60)
     left = [finding for finding in doctor.run_all() if finding.level == "failure" or finding.name in NAMES]
     assert left == []
-    assert Job.objects.get(queue="old-queue").status == "succeeded"
 
 
 def fixes() -> list[str]:
