@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue as queues
+import select
 import socket
 import threading
 import time
@@ -12,6 +14,9 @@ from typing import Any
 from jobs.grant import BUSY, LONGEST, STOP, STOPPING
 from jobs.handling import Handlers
 from jobs.window import Window
+
+LISTEN_S = 1
+"""Seconds between two looks at whether a handler has closed the channel."""
 
 SPAN_S = 0.5
 """Seconds over which a horse looks at its load."""
@@ -45,15 +50,35 @@ class Share:
         self._since = self._light_since = time.monotonic()
         self._waited_s = self._beside_s = 0.0
         self._ended = 0
+        self._inode = 0 if channel is None else os.fstat(channel.fileno()).st_ino
         if channel is not None:
             threading.Thread(target=self._listen, args=(channel,), name="share", daemon=True).start()
 
     def _listen(self, channel: socket.socket) -> None:
-        while message := channel.recv(LONGEST):
+        """Until the parent is gone, or a handler has closed all files: who waits in `recv` would keep the channel open then,
+        and the parent would not see its end."""
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        while self._is_open:
+            if not poll.poll(LISTEN_S * 1000):
+                continue
+            message = channel.recv(LONGEST, socket.MSG_DONTWAIT) if self._is_open else b""
             if message == STOP:
                 self.is_told_to_stop = True
-            else:
+            elif message:
                 self._inbox.put(int(message))
+            else:
+                return
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the channel's file is still the channel: its number may be another file's by now."""
+        if self._channel is None:
+            return False
+        try:
+            return os.fstat(self._channel.fileno()).st_ino == self._inode
+        except OSError:
+            return False
 
     def wait(self, block: bool, timeout: float) -> Any:
         """The next message; time spent here is time without work. `queue.Empty` as usual."""
@@ -91,7 +116,7 @@ class Share:
 
     def say_last(self, word: bytes) -> None:
         """The last word before the end; waits until the parent has room for it."""
-        if self._channel is not None:
+        if self._channel is not None and self._is_open:
             with contextlib.suppress(OSError):
                 self._channel.send(word)
 
@@ -101,9 +126,8 @@ class Share:
 
     def _say(self, message: bytes) -> bool:
         """Whether it was sent: a parent that does not read shall not hold up jobs."""
-        if self._channel is not None:
-            try:
-                self._channel.send(message, socket.MSG_DONTWAIT)
-            except OSError:
-                return False
-        return True
+        if self._channel is None:
+            return True
+        with contextlib.suppress(OSError):
+            return self._is_open and bool(self._channel.send(message, socket.MSG_DONTWAIT))
+        return False

@@ -51,10 +51,11 @@ def test_what_outlasts_the_grace_is_released_and_charged_nothing(world: World) -
     assert Lease.objects.filter(revoked_at=None).count() == 1
 
 
-def test_the_second_signal_stops_at_once(world: World) -> None:
+def test_the_second_signal_stops_at_once(world: World, tmp_path: Path) -> None:
     worker = world.worker()
-    job_id = submit("test-nap", seconds=60)
-    reached(job_id, "running")
+    ledger = tmp_path / "ledger"
+    job_id = submit("test-nap", seconds=60, ledger=str(ledger))
+    eventually(ledger.exists)  # its handler has begun; a job is running a moment before that
     worker.send(signal.SIGINT)
     worker.says("told to stop")
     worker.send(signal.SIGINT)
