@@ -84,7 +84,7 @@ def test_each_of_two_mounts_answers_with_its_own_addresses(at: Any) -> None:
     assert api.get(job["links"]["status"]).json()["links"] == job["links"]
 
 
-@pytest.mark.parametrize(("urls", "mount"), [("named", "/work"), ("bare", ""), ("bare", "/en-gb/api")])
+@pytest.mark.parametrize(("urls", "mount"), [("named", "/tasks"), ("bare", ""), ("bare", "/en-gb/api")])
 def test_a_namespace_a_root_and_a_language_are_mounts_like_others(at: Any, urls: str, mount: str) -> None:
     hold_to(at(urls), mount)
 
@@ -99,7 +99,7 @@ def test_probes_and_metrics_are_described_where_they_are(at: Any) -> None:
     api = at("deep")
     assert api.get("/probes/health/live").json() == {"status": "live"}
     assert "/probes/health/live" in api.get("/internal/queue/schema").json()["paths"]
-    paths = at("named").get("/work/schema").json()["paths"]
+    paths = at("named").get("/tasks/schema").json()["paths"]
     assert not [path for path in paths if "health" in path or "metrics" in path]
 
 
@@ -157,7 +157,7 @@ def test_the_lane_steps_aside_where_a_mount_is_not_the_same_for_all(settings: An
     assert found.mounts == {}
 
 
-@pytest.mark.parametrize(("urls", "base"), [("named", "/work"), ("shadowed", "/api"), ("bare", ""), ("absent", None)])
+@pytest.mark.parametrize(("urls", "base"), [("named", "/tasks"), ("shadowed", "/api"), ("bare", ""), ("absent", None)])
 def test_without_a_request_addresses_are_reversed(settings: Any, urls: str, base: str | None) -> None:
     settings.ROOT_URLCONF = f"{HERE}.{urls}"
     if urls == "bare":

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-urlpatterns = [path("work/", include(("jobs.api.urls", "work"), namespace="work"))]
+urlpatterns = [path("tasks/", include(("jobs.api.urls", "work"), namespace="work"))]
